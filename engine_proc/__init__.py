@@ -1,0 +1,1 @@
+"""The quoting process: looks, values, guards, quotes, records. Start reading at engine.py."""

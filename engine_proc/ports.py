@@ -1,0 +1,73 @@
+"""The seams of the engine: what it asks of a feed, a venue and a source of chance. `app.py` chooses who answers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+from engine_proc.holdings import Order, Report
+from engine_proc.market import MarketView
+
+
+class Feed(Protocol):
+    """Where market views come from, one a tick."""
+
+    def next(self) -> MarketView | None:
+        """The next view; None when the feed has ended for good. Waits for it, but not past a stop request."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class Plan(NamedTuple):
+    """What execution wants of the venue: desired against resting orders, in named buckets."""
+
+    keep: tuple[Order, ...] = ()
+    replace: tuple[Order, ...] = ()  # new orders, each naming in `replaces` the one that goes in the same transaction
+    place: tuple[Order, ...] = ()
+    cancel: tuple[Order, ...] = ()
+
+
+class VenueTruth(NamedTuple):
+    """The venue's own account: balances and open orders (id -> remaining base)."""
+
+    base: Decimal
+    quote: Decimal
+    orders: dict[str, Decimal]
+
+
+class Venue(Protocol):
+    """Where orders go. Nothing is true of an order until the venue reports it.
+
+    Raises `VenueUnreachable` from `truth` when the venue cannot be asked; the other calls never raise for the
+    venue's troubles, they report them.
+    """
+
+    def reports(self, market: MarketView) -> tuple[Report, ...]:
+        """Everything that happened to our orders up to and including this view, in order."""
+
+    def submit(self, plan: Plan) -> None:
+        """Send the plan's replacements, placements and cancels. Their outcomes come back through `reports`."""
+
+    def settle(self) -> tuple[Report, ...]:
+        """Wait, bounded, until nothing of ours is under way; what was reported meanwhile."""
+
+    def truth(self) -> VenueTruth:
+        """Balances and open orders as the venue has them."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class VenueUnreachable(Exception):
+    """The venue could not be asked; what it holds is unknown."""
+
+
+class Rng(Protocol):
+    """Seeded chance, handed in by composition. `random.Random` answers it."""
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+
+    def gauss(self, mu: float, sigma: float) -> float:
+        """Normal."""

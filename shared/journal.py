@@ -1,0 +1,187 @@
+"""The journal: one append-only file a session, written before anything else hears of a record. It is the truth.
+
+Format of `<journal_dir>/<session_uid>.kj`, all integers little-endian:
+
+    header   8 bytes   b"KEDGEJ", 0x00, format version 0x01
+    frame    4 bytes   length of the payload, 1 .. 262,144
+             4 bytes   CRC-32 of those 4 bytes followed by the payload
+             payload   one record as `shared/codec.py` packs it
+    frame    ...
+
+The first frame is the session's record 0 and every frame is the record after the one before it, so the byte
+position of record n is the header plus the frames before it. The length is inside the checksum because a tail of
+zeros, which file systems leave after a power cut, would otherwise read as valid empty frames.
+
+Two kinds of damage, told apart by what follows:
+
+* **torn**: bad bytes and no valid frame after them. Normal after a crash, or a frame that is being written now.
+* **corrupt**: bad bytes with valid frames after them. Never normal; said loudly, and what can be read is read.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from shared.codec import MESSAGE_BYTES_MAX
+from shared.errors import JournalCorrupt, JournalUnwritable
+
+HEADER = b"KEDGEJ\x00\x01"
+SUFFIX = ".kj"
+FRAME_HEAD_BYTES = 8
+_READ_BYTES = 1 << 20
+_head = struct.Struct("<II")
+_length = struct.Struct("<I")
+
+
+class Frame(NamedTuple):
+    """A record's bytes and where in the file its frame starts."""
+
+    position: int
+    payload: bytes
+
+    @property
+    def end(self) -> int:
+        """Position of the next frame."""
+        return self.position + FRAME_HEAD_BYTES + len(self.payload)
+
+
+class Damage(NamedTuple):
+    """Bytes that are not a frame. `torn` is the normal end after a crash, `corrupt` never is."""
+
+    position: int
+    length: int
+    kind: Literal["torn", "corrupt"]
+
+
+def journal_path(journal_dir: Path, session_uid: str) -> Path:
+    """Where the journal of a session lies."""
+    return journal_dir / f"{session_uid}{SUFFIX}"
+
+
+def frame(payload: bytes) -> bytes:
+    """A payload with length and checksum in front, as it stands in the file."""
+    length = len(payload)
+    return _head.pack(length, zlib.crc32(payload, zlib.crc32(_length.pack(length)))) + payload
+
+
+class JournalWriter:
+    """Appends records to one new journal file, each with one write, so that a crash tears at most the last one."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file (mode 0600, directory 0700). Raises `JournalUnwritable` if that is impossible."""
+        self.path = path
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise JournalUnwritable(f"{path}: cannot create the journal: {error.strerror}") from error
+        self._position = 0
+        self._write(HEADER)
+
+    @property
+    def position(self) -> int:
+        """Length of the file so far; where the next frame will start."""
+        return self._position
+
+    def append(self, payload: bytes) -> int:
+        """Append one record and return its position. Raises `JournalUnwritable`; the file then ends as before."""
+        assert 0 < len(payload) <= MESSAGE_BYTES_MAX
+        position = self._position
+        self._write(frame(payload))
+        return position
+
+    def sync(self) -> None:
+        """Ask the disk to keep what was appended, through a power cut. Raises `JournalUnwritable`."""
+        try:
+            getattr(os, "fdatasync", os.fsync)(self._fd)
+        except OSError as error:
+            raise JournalUnwritable(f"{self.path}: cannot sync the journal: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file; further calls do nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self, data: bytes) -> None:
+        try:
+            written = os.write(self._fd, data)
+            if written != len(data):
+                os.ftruncate(self._fd, self._position)  # half a frame must not stand before the next whole one
+                raise JournalUnwritable(f"{self.path}: the disk took {written} of {len(data)} bytes")
+        except OSError as error:
+            raise JournalUnwritable(f"{self.path}: cannot append to the journal: {error.strerror}") from error
+        self._position += written
+
+
+def read_frames(path: Path, position: int = len(HEADER)) -> Iterator[Frame | Damage]:
+    """Frames from a byte position to the end, damage where it stands.
+
+    A torn tail is yielded last, as one `Damage`; on a journal that is still being written it only means "not yet".
+    Raises `JournalCorrupt` if the file is not a journal of a version this program reads, `OSError` if it cannot be
+    opened or read.
+    """
+    with path.open("rb") as file:
+        header = file.read(len(HEADER))
+        if header != HEADER:
+            if HEADER.startswith(header):  # an engine died before it had written the whole header
+                yield Damage(0, len(header), "torn")
+                return
+            raise JournalCorrupt(f"{path}: not a Kedge journal of version {HEADER[-1]} (starts with {header!r})")
+        file.seek(position)
+        yield from _frames(file.read, position)
+
+
+def _frames(read: Callable[[int], bytes], position: int) -> Iterator[Frame | Damage]:
+    buffer = b""
+    offset = 0  # of the next frame in the buffer; its place in the file is `position`
+    while True:
+        payload = _frame_at(buffer, offset)
+        if payload is not None:
+            yield Frame(position, payload)
+            offset += FRAME_HEAD_BYTES + len(payload)
+            position += FRAME_HEAD_BYTES + len(payload)
+            continue
+        if len(buffer) - offset < FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX:  # perhaps only the buffer ends here
+            more = read(_READ_BYTES)
+            if more:
+                buffer = buffer[offset:] + more
+                offset = 0
+                continue
+        if offset == len(buffer):
+            return
+        skipped = _bytes_to_next_frame(buffer, offset)
+        while skipped is None and (more := read(_READ_BYTES)):
+            buffer += more
+            skipped = _bytes_to_next_frame(buffer, offset)
+        if skipped is None:
+            yield Damage(position, len(buffer) - offset, "torn")
+            return
+        yield Damage(position, skipped, "corrupt")
+        offset += skipped
+        position += skipped
+
+
+def _frame_at(buffer: bytes, offset: int) -> bytes | None:
+    """The payload of the frame at an offset, or None if no whole and valid frame stands there."""
+    if len(buffer) - offset < FRAME_HEAD_BYTES:
+        return None
+    length, crc = _head.unpack_from(buffer, offset)
+    start = offset + FRAME_HEAD_BYTES
+    if not 0 < length <= MESSAGE_BYTES_MAX or start + length > len(buffer):
+        return None
+    payload = buffer[start : start + length]
+    return payload if zlib.crc32(payload, zlib.crc32(buffer[offset : offset + 4])) == crc else None
+
+
+def _bytes_to_next_frame(buffer: bytes, offset: int) -> int | None:
+    for candidate in range(offset + 1, len(buffer) - FRAME_HEAD_BYTES):
+        if _frame_at(buffer, candidate) is not None:
+            return candidate - offset
+    return None

@@ -1,0 +1,274 @@
+"""Every setting, its unit, its bounds and the checks between settings. `shared/config.py` reads files into these.
+
+The YAML files in config/ carry the same keys with a comment each; this file is what decides.
+"""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
+LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:")
+
+
+def _decimal(value: Any) -> Any:
+    """Money from YAML: 12, "12.5" and 12.5 alike, through its shortest decimal text, never through binary."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"not a decimal number: {value!r}") from None
+
+
+Money = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, allow_inf_nan=False)]
+MoneyAboveZero = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A block of settings: frozen, typed strictly, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SimPhase(Section):
+    """A stretch of the simulated market."""
+
+    kind: Literal["calm", "drag", "flapping", "outage", "stale", "thin"]
+    ticks: Annotated[int, Field(gt=0)]
+
+
+class Sim(Section):
+    """The simulated market. Defaults are what was measured on mainnet XRP/RLUSD (bps of price, base units)."""
+
+    fair_price: AboveZero = 1.305
+    fair_volatility_bps: NotNegative = 3.8
+    maker_half_spread_bps: AboveZero = 10.0
+    maker_step_bps: AboveZero = 10.0
+    maker_sizes: tuple[AboveZero, ...] = Field(
+        default=(1500.0, 1500.0, 2200.0, 3700.0, 7400.0), min_length=1, strict=False
+    )
+    taker_rate: NotNegative = 0.6
+    taker_size: AboveZero = 900.0
+    informed_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    informed_lead_ticks: Annotated[int, Field(ge=1, le=20)] = 3
+    pool_base: AboveZero = 1_900_000.0
+    pool_fee: Annotated[float, Field(ge=0, lt=0.1)] = 0.00267
+    arbitrage_threshold_bps: NotNegative = 4.0
+    ledger_ms: Annotated[int, Field(gt=0)] = 4000
+    glitch_rate: Annotated[float, Field(ge=0, le=0.5)] = 0.002
+    scenario: tuple[SimPhase, ...] = Field(default=(SimPhase(kind="calm", ticks=1000),), min_length=1, strict=False)
+
+
+class Market(Section):
+    """Where market views come from."""
+
+    pair: Annotated[str, Field(pattern=r"^[^/\s]{1,40}/[^/\s]{1,40}$")] = "XRP/RLUSD"
+    feed: Literal["sim", "tape", "replay", "xrpl"] = "sim"
+    tape: str | None = None
+    seed: Annotated[int, Field(ge=0)] = 1
+    ticks_max: Annotated[int, Field(ge=0)] = 0
+    pace_per_s: NotNegative = 0.0
+    stale_after_ms: Annotated[int, Field(gt=0)] = 15_000
+    min_touch_size: NotNegative = 0.0
+    sim: Sim = Sim()
+
+    @model_validator(mode="after")
+    def _tape_named(self) -> Market:
+        if self.feed == "tape" and not self.tape:
+            raise ValueError("tape: feed is `tape`, so this must name a tape file")
+        return self
+
+
+class Anchor(Section):
+    """Which price we quote around."""
+
+    mode: Literal["clob", "amm", "capped", "auto"] = "auto"
+    reference: Literal["spot", "fee_band"] = "fee_band"
+    switch_bps: AboveZero = 35.0
+    cap_bps: AboveZero = 10.0
+
+
+class AnchorSaturationGuard(Section):
+    """The breaker on anchor error; see shared/saturation.py for the exact rule."""
+
+    enabled: bool = True
+    lookback_ticks: Annotated[int, Field(ge=1, le=9000)] = 25
+    bias_threshold_bps: AboveZero = 7.0
+    prevalence_threshold_bps: AboveZero = 5.0
+    prevalence_pct: Annotated[float, Field(gt=0, le=100)] = 40.0
+
+    @field_validator("prevalence_pct")
+    @classmethod
+    def _tenths_only(cls, value: float) -> float:
+        if abs(value * 10 - round(value * 10)) > 1e-9:
+            raise ValueError("at most one decimal: the guard counts in tenths of a percent")
+        return value
+
+    @model_validator(mode="after")
+    def _thresholds_not_crossed(self) -> AnchorSaturationGuard:
+        if self.prevalence_threshold_bps > self.bias_threshold_bps:
+            raise ValueError(
+                f"prevalence_threshold_bps: {self.prevalence_threshold_bps} must not be above "
+                f"bias_threshold_bps {self.bias_threshold_bps}"
+            )
+        return self
+
+
+class Quote(Section):
+    """The ladder around the anchor."""
+
+    half_spread_bps: AboveZero = 8.0
+    levels: Annotated[int, Field(ge=1, le=20)] = 2
+    level_step_bps: AboveZero = 8.0
+    size_base: MoneyAboveZero = Decimal(200)
+    size_growth: Annotated[float, Field(ge=1, le=10)] = 1.5
+    price_quantum: MoneyAboveZero = Decimal("0.00001")
+    size_quantum: MoneyAboveZero = Decimal("0.01")
+    requote_tolerance_bps: NotNegative = 0.5
+
+
+class Inventory(Section):
+    """How a lopsided inventory leans the quotes."""
+
+    target_base: Money = Decimal(10_000)
+    band_base: MoneyAboveZero = Decimal(5_000)
+    skew_bps_max: NotNegative = 6.0
+
+
+class Volatility(Section):
+    """How fast moves widen the quotes."""
+
+    halflife_ticks: AboveZero = 20.0
+    widening: NotNegative = 0.5
+
+
+class Strategy(Section):
+    """From a market view to intents."""
+
+    anchor: Anchor = Anchor()
+    anchor_saturation_guard: AnchorSaturationGuard = AnchorSaturationGuard()
+    quote: Quote = Quote()
+    inventory: Inventory = Inventory()
+    volatility: Volatility = Volatility()
+    rearm: Literal["on_clean_restart", "explicit"] = "on_clean_restart"
+
+
+class Gate(Section):
+    """Limits that no order passes, whatever the strategy says."""
+
+    age_ms_max: Annotated[int, Field(gt=0)] = 10_000
+    collar_bps: AboveZero = 150.0
+    size_base_min: Money = Decimal(1)
+    size_base_max: MoneyAboveZero = Decimal(5_000)
+    notional_quote_max: MoneyAboveZero = Decimal(10_000)
+    position_base_min: Money = Decimal(2_000)
+    position_base_max: MoneyAboveZero = Decimal(18_000)
+    reserve_base: Money = Decimal(20)
+    reserve_quote: Money = Decimal(0)
+    submits_per_window_max: Annotated[int, Field(gt=0)] = 200
+    rate_window_ticks: Annotated[int, Field(gt=0, le=1000)] = 10
+
+    @model_validator(mode="after")
+    def _limits_not_crossed(self) -> Gate:
+        if self.size_base_min > self.size_base_max:
+            raise ValueError(
+                f"size_base_min: {self.size_base_min} must not be above size_base_max {self.size_base_max}"
+            )
+        if self.position_base_min > self.position_base_max:
+            raise ValueError(
+                f"position_base_min: {self.position_base_min} must not be above "
+                f"position_base_max {self.position_base_max}"
+            )
+        return self
+
+
+class Paper(Section):
+    """The paper venue: what it starts with and what it charges."""
+
+    base_balance: Money = Decimal(10_000)
+    quote_balance: Money = Decimal(13_000)
+    latency_ledgers: Annotated[int, Field(ge=0, le=10)] = 1
+    fee_base: Money = Decimal("0.000012")
+    account_reserve_base: Money = Decimal(1)
+    object_reserve_base: Money = Decimal("0.2")
+
+
+class Execution(Section):
+    """Where orders go."""
+
+    venue: Literal["paper", "xrpl"] = "paper"
+    dry_run: bool = False
+    paper: Paper = Paper()
+
+
+class Reconcile(Section):
+    """How often the venue's truth is compared with what we track, and what difference is accepted."""
+
+    interval_ticks: Annotated[int, Field(gt=0)] = 50
+    tolerance_base: Money = Decimal("0.001")
+    tolerance_quote: Money = Decimal("0.001")
+
+
+def _default_endpoint() -> str:
+    return "tcp://127.0.0.1:47401" if sys.platform == "win32" else "ipc://data/run/telemetry.sock"
+
+
+class Telemetry(Section):
+    """Journal, socket and database."""
+
+    endpoint: str = Field(default_factory=_default_endpoint)
+    database: Annotated[str, Field(min_length=1)] = "data/kedge.db"
+    journal_dir: Annotated[str, Field(min_length=1)] = "data/journal"
+    flush_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
+    batch_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    fsync_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
+    outbox_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 1_000
+    catch_up_ms: Annotated[int, Field(ge=10, le=600_000)] = 1_000
+
+    @field_validator("endpoint")
+    @classmethod
+    def _local(cls, value: str) -> str:
+        if value.startswith("ipc://") and len(value) > len("ipc://"):
+            path_bytes = len(value.removeprefix("ipc://").encode())
+            if path_bytes > IPC_PATH_BYTES_MAX:
+                raise ValueError(f"socket path has {path_bytes} bytes, the system allows {IPC_PATH_BYTES_MAX}")
+            return value
+        if value.startswith(LOOPBACK):
+            port = value.rpartition(":")[2]
+            if port.isdecimal() and 0 < int(port) < 65_536:
+                return value
+            raise ValueError(f"not a TCP port: {port!r}")
+        if value.startswith("tcp://"):
+            raise ValueError(f"{value!r} can be reached from other machines; use ipc:// or a loopback address")
+        raise ValueError(f"{value!r} is neither ipc://PATH nor tcp://127.0.0.1:PORT")
+
+
+class Config(Section):
+    """The whole file."""
+
+    market: Market = Market()
+    strategy: Strategy = Strategy()
+    gate: Gate = Gate()
+    execution: Execution = Execution()
+    reconcile: Reconcile = Reconcile()
+    telemetry: Telemetry = Field(default_factory=Telemetry)
+
+    @model_validator(mode="after")
+    def _levels_pass_the_gate(self) -> Config:
+        quote, gate = self.strategy.quote, self.gate
+        largest = quote.size_base * Decimal(str(quote.size_growth)) ** (quote.levels - 1)
+        if not gate.size_base_min <= quote.size_base or largest > gate.size_base_max:
+            raise ValueError(
+                f"strategy.quote.size_base: the ladder's sizes {quote.size_base} .. {largest:.2f} must lie within "
+                f"gate.size_base_min {gate.size_base_min} .. gate.size_base_max {gate.size_base_max}"
+            )
+        return self
