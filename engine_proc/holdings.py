@@ -50,7 +50,14 @@ class Outcome(NamedTuple):
     fee_base: Decimal
 
 
-Report = Fill | Outcome
+class Balances(NamedTuple):
+    """The venue states our balances outright; whatever was tracked before gives way."""
+
+    base: Decimal
+    quote: Decimal
+
+
+Report = Fill | Outcome | Balances
 
 
 class Holdings(NamedTuple):
@@ -60,36 +67,56 @@ class Holdings(NamedTuple):
     quote: Decimal
     orders: dict[str, Order]
 
-    def after(self, reports: Iterable[Report]) -> Holdings:
-        """Holdings once the venue's reports have been taken in, in the order they came."""
-        base, quote = self.base, self.quote
-        orders = dict(self.orders)
-        for report in reports:
-            order = orders.get(report.order_id)
-            if isinstance(report, Fill):
-                sign = 1 if report.side == "bid" else -1
-                base += sign * report.base
-                quote -= sign * report.quote
-                if order is not None:
-                    remaining = order.remaining - report.base
-                    if remaining > 0:
-                        orders[report.order_id] = order._replace(remaining=remaining)
-                    else:
-                        del orders[report.order_id]
-            else:
-                base -= report.fee_base
-                if report.result == "accepted":
-                    if order is not None and order.state == "pending":
-                        orders[report.order_id] = order._replace(state="resting")
-                else:
-                    orders.pop(report.order_id, None)
+    @classmethod
+    def of(cls, base: Decimal, quote: Decimal) -> Holdings:
+        """Balances and no orders."""
+        return cls(base, quote, {})
+
+    def live_orders(self) -> tuple[Order, ...]:
+        """Orders that rest or are under way, and that nobody has asked the venue to take away."""
+        return tuple(order for order in self.orders.values() if order.state != "cancelling")
+
+    def after(self, report: Report) -> Holdings:
+        """Holdings once one report of the venue's has been taken in. Unknown order ids change balances only."""
+        base, quote, orders = self
+        if isinstance(report, Balances):
+            return Holdings(report.base, report.quote, orders)
+        order = orders.get(report.order_id)
+        if isinstance(report, Fill):
+            sign = 1 if report.side == "bid" else -1
+            base += sign * report.base
+            quote -= sign * report.quote
+            if order is not None:
+                remaining = order.remaining - report.base
+                orders = _with(orders, order._replace(remaining=remaining)) if remaining > 0 else _less(orders, order)
+        else:
+            base -= report.fee_base
+            if report.result != "accepted":
+                orders = orders if order is None else _less(orders, order)
+                if report.result == "rejected" and order is not None and order.replaces in orders:
+                    # The embedded cancel is rolled back with the transaction: the old order stays live (XRPL.md A6).
+                    orders = _with(orders, orders[order.replaces]._replace(state="resting"))
+            elif order is not None and order.state == "pending":
+                orders = _with(orders, order._replace(state="resting"))
         return Holdings(base, quote, orders)
 
-    def with_orders(self, placed: Iterable[Order], cancelling: Iterable[str]) -> Holdings:
-        """Holdings once orders have been sent: `placed` are pending, `cancelling` are on their way out."""
+    def once_sent(self, placed: Iterable[Order], cancelling: Iterable[Order]) -> Holdings:
+        """Holdings once orders are sent: `placed` are pending, `cancelling` and what is replaced are on their way out."""
         orders = dict(self.orders)
-        for order_id in cancelling:
-            orders[order_id] = orders[order_id]._replace(state="cancelling")
+        for order in cancelling:
+            orders[order.order_id] = order._replace(state="cancelling")
         for order in placed:
+            if order.replaces is not None:
+                orders[order.replaces] = orders[order.replaces]._replace(state="cancelling")
             orders[order.order_id] = order
         return Holdings(self.base, self.quote, orders)
+
+
+def _with(orders: dict[str, Order], order: Order) -> dict[str, Order]:
+    return {**orders, order.order_id: order}
+
+
+def _less(orders: dict[str, Order], order: Order) -> dict[str, Order]:
+    rest = dict(orders)
+    del rest[order.order_id]
+    return rest

@@ -1,0 +1,111 @@
+"""`kedge-engine`: run a session, replay one, check a configuration, re-arm after a trip."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from engine_proc import app, cli_print
+from engine_proc.latch import write_rearm
+from shared import cli
+from shared.clock import SystemClock
+from shared.errors import IntegrityError
+from shared.log import configure_logging
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kedge")
+def engine() -> None:
+    """Quote a pair, guard the anchor, put every tick on record.
+
+    \b
+    Examples:
+      kedge-engine run -c config/paper.yaml             # paper trading on the simulated market
+      kedge-engine run -c config/demo.yaml              # the same on a recorded tape of the ledger
+      kedge-engine replay data/journal/20261120T*.kj    # prove that the record reproduces itself
+    """
+
+
+@engine.command()
+@cli.config_options
+def run(config_path: Path, overrides: tuple[str, ...]) -> None:
+    """Run one session until its feed ends or SIGTERM or SIGINT asks it to stop.
+
+    \b
+    Examples:
+      kedge-engine run -c config/paper.yaml --set market.ticks_max=2000 --set market.pace_per_s=0
+      kedge-engine run -c config/demo.yaml --set strategy.anchor.reference=spot
+    """
+    configure_logging()
+    app.run_session(cli.loaded(config_path, overrides))
+
+
+@engine.command()
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Other settings to replay under.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="With -c: override a setting.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def replay(journal: Path, config_path: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Drive the engine with a stored journal.
+
+    Without -c under the session's own settings: anchors, errors and guard verdicts must come out bit for bit, or the
+    exit code is 4. With -c: what other settings would have quoted on the same views.
+
+    \b
+    Examples:
+      kedge-engine replay data/journal/20261120T140209-7f3a9c.kj
+      kedge-engine replay data/journal/20261120T140209-7f3a9c.kj -c config/paper.yaml --json
+    """
+    if overrides and config_path is None:
+        raise click.UsageError("--set needs -c: without it the session's own settings are replayed")
+    loaded = None if config_path is None else cli.loaded(config_path, overrides)
+    logging.disable(logging.WARNING)  # the replayed engine's own warnings are about the past
+    comparison, replayed = app.replay_journal(journal, loaded)
+    click.echo(cli_print.replay(journal, comparison, replayed, own_settings=loaded is None, as_json=as_json))
+    if loaded is None and (
+        comparison.mismatched_ticks or comparison.recorded_trip_tick != comparison.replayed_trip_tick
+    ):
+        raise IntegrityError(f"{journal}: the replay does not reproduce the record")
+
+
+@engine.command()
+@cli.config_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def check(config_path: Path, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Print the effective configuration and its hash, after the checks that `run` would make.
+
+    \b
+    Examples:
+      kedge-engine check -c config/paper.yaml
+      kedge-engine check -c config/demo.yaml --set strategy.anchor.reference=spot --json
+    """
+    loaded = cli.loaded(config_path, overrides)
+    preflight = app.preflight(loaded.config)
+    click.echo(cli_print.check(loaded, preflight, as_json=as_json))
+
+
+@engine.command()
+@cli.config_options
+@click.option("--reason", required=True, help="Why it is safe to quote again; goes on record.")
+def rearm(config_path: Path, overrides: tuple[str, ...], reason: str) -> None:
+    """Let the next session start ACTIVE after one that ended, or crashed, in DEGRADED or HALT.
+
+    \b
+    Example:
+      kedge-engine rearm -c config/paper.yaml --reason "pool arbitraged back, spread normal"
+    """
+    journal_dir = Path(cli.loaded(config_path, overrides).config.telemetry.journal_dir)
+    last = write_rearm(journal_dir, reason, SystemClock().wall_ns())
+    click.echo(f"session {last.session_uid} ended in {last.mode}; the next session starts ACTIVE")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(cli.run(engine))
+
+
+if __name__ == "__main__":
+    main()

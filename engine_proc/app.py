@@ -1,0 +1,233 @@
+"""Composition: the only place that knows which feed, venue, clock and recorder a session runs with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from engine_proc.engine import Engine, SessionFacts
+from engine_proc.feed_replay import ReplayFeed
+from engine_proc.feed_sim import SimFeed
+from engine_proc.feed_tape import TapeFeed
+from engine_proc.latch import start_state
+from engine_proc.market import MarketView
+from engine_proc.modes import ModeState
+from engine_proc.outbox import Outbox, PushSocket
+from engine_proc.ports import Feed, Venue
+from engine_proc.replay import Comparison
+from engine_proc.venue_dry import DryVenue
+from engine_proc.venue_paper import PaperVenue
+from engine_proc.venue_replay import ReplayVenue
+from shared.clock import Clock, MarketClock, SystemClock
+from shared.config import LoadedConfig, build_config
+from shared.errors import ConfigError, FailSafeStop, KedgeError
+from shared.journal import JournalWriter, journal_path
+from shared.records import VenueMode
+from shared.settings import Config
+
+log = logging.getLogger(__name__)
+
+IPC_DIR_MODE = 0o700
+
+
+def run_session(loaded: LoadedConfig) -> None:
+    """Run one session to its end: by the feed, by `ticks_max`, or by SIGTERM or SIGINT, which cancel and close.
+
+    Raises `KedgeError` with the exit code that says whether a supervisor may start the engine again.
+    """
+    config = loaded.config
+    stop = threading.Event()
+    with ExitStack() as cleanup:
+        clock: Clock = MarketClock() if config.market.feed != "xrpl" else SystemClock()
+        feed, venue, venue_mode = market_side(config, clock)
+        cleanup.callback(feed.close)
+        cleanup.callback(venue.close)
+        journal_dir = Path(config.telemetry.journal_dir)
+        start = start_state(journal_dir, config.strategy.rearm, clock.wall_ns())
+        session_uid = new_session_uid()
+        outbox = open_outbox(config, session_uid, journal_dir, sync_orders=venue_mode == "live")
+        cleanup.callback(outbox.close)
+        engine = Engine(config, clock, PacedFeed(feed, config.market.pace_per_s, stop), venue, outbox, start.state)
+        facts = SessionFacts(venue_mode, loaded.config_hash, loaded.config_json, version("kedge"))
+        engine.open_session(facts, start.inherited)
+        log.info(
+            "session %s: %s on %s, %s; records in %s",
+            session_uid, venue_mode, config.market.feed, engine.state.mode, journal_path(journal_dir, session_uid),
+        )  # fmt: skip
+        with stopped_by_signals(engine, stop):
+            end(engine, *outcome_of(engine))
+
+
+def outcome_of(engine: Engine) -> tuple[str, KedgeError | None]:
+    """Run the engine; why it ended, and the error that ended it, if one did. The process' one broad except."""
+    try:
+        return engine.run(), None
+    except KedgeError as error:
+        log.error("%s", error)
+        return f"fault: {error}"[:500], error
+    except Exception as error:
+        log.exception("a fault in Kedge itself; the engine stops and stays stopped")
+        engine.enter_halt(f"fatal_fault: {type(error).__name__}: {error}"[:500], engine.clock.now_ns())
+        raise FailSafeStop(
+            "stopped by a fault in Kedge itself, all orders cancelled; start again after `kedge-engine rearm`"
+        ) from error
+
+
+def end(engine: Engine, end_reason: str, error: KedgeError | None) -> None:
+    """Cancel, verify, close the session; say in one line how it went. A surviving order is never "ok"."""
+    survivors = engine.close_session(end_reason)
+    summary = engine.summary
+    log.info(
+        "session closed (%s): %d ticks, %d without a mid, %d fills, %d orders, mode %s",
+        end_reason, summary.ticks, summary.null_error_ticks, summary.fills, summary.orders_submitted, engine.state.mode,
+    )  # fmt: skip
+    if error is not None:
+        raise error
+    if survivors:
+        raise KedgeError(f"orders that may still be live: {', '.join(survivors)}")
+
+
+def replay_journal(path: Path, loaded: LoadedConfig | None) -> tuple[Comparison, Engine]:
+    """Drive the engine with a stored journal, under its own settings or others; nothing is written anywhere."""
+    clock = MarketClock()
+    feed = ReplayFeed(path, clock)
+    recorded = build_config(json.loads(feed.opened.config_json), str(path))
+    config = (loaded or recorded).config
+    comparison = Comparison(feed)
+    engine = Engine(config, clock, feed, ReplayVenue(feed), comparison, ModeState(feed.opened.initial_mode))
+    try:
+        while (market := feed.next()) is not None:
+            engine.tick(market)
+    finally:
+        feed.close()
+    return comparison, engine
+
+
+def preflight(config: Config) -> tuple[str, ...]:
+    """Try what a session would need, without starting one; remarks for the operator.
+
+    Raises `ConfigError` for an input that cannot be used and `JournalUnwritable` for a journal that could not be kept.
+    """
+    feed, venue, venue_mode = market_side(config, MarketClock())
+    feed.close()
+    venue.close()
+    journal_dir = Path(config.telemetry.journal_dir)
+    probe = JournalWriter(journal_path(journal_dir, f"preflight-{secrets.token_hex(3)}"))
+    probe.close()
+    probe.path.unlink()
+    start = start_state(journal_dir, config.strategy.rearm, 0)
+    remarks = [f"venue: {venue_mode}", f"journals: {journal_dir} can be written", f"next session: {start.state.mode}"]
+    if start.state.reason:
+        remarks.append(start.state.reason)
+    anchor, guard = config.strategy.anchor, config.strategy.anchor_saturation_guard
+    if guard.enabled and anchor.mode in ("capped", "auto") and anchor.cap_bps < guard.bias_threshold_bps:
+        remarks.append(
+            f"strategy.anchor.cap_bps {anchor.cap_bps} is below the guard's bias_threshold_bps "
+            f"{guard.bias_threshold_bps}: an anchor pinned at its cap cannot trip the guard"
+        )
+    return tuple(remarks)
+
+
+def market_side(config: Config, clock: Clock) -> tuple[Feed, Venue, VenueMode]:
+    """The configured feed and venue, and the word for them in the record."""
+    market = config.market
+    if config.execution.venue == "xrpl" or market.feed == "xrpl":
+        raise ConfigError(
+            "execution.venue, market.feed: xrpl is not available in this version; use paper on sim or tape"
+        )
+    assert isinstance(clock, MarketClock), "only the live feed runs on the wall clock"
+    if market.feed == "replay":
+        if not market.tape:
+            raise ConfigError("market.tape: feed is `replay`, so this must name a journal")
+        recorded = ReplayFeed(Path(market.tape), clock)
+        return recorded, ReplayVenue(recorded), "replay"
+    feed: Feed
+    if market.feed == "tape":
+        assert market.tape is not None, "checked by the settings"
+        feed = TapeFeed(
+            Path(market.tape), clock, stale_after_ms=market.stale_after_ms, min_touch_size=market.min_touch_size
+        )
+    else:
+        rng = random.Random(market.seed)  # noqa: S311 - a simulation wants a seed, not a secret
+        feed = SimFeed(
+            market.sim, clock, rng, stale_after_ms=market.stale_after_ms, min_touch_size=market.min_touch_size
+        )
+    quote = config.strategy.quote
+    venue: Venue = PaperVenue(
+        config.execution.paper, price_quantum=quote.price_quantum, size_quantum=quote.size_quantum
+    )
+    if config.execution.dry_run:
+        venue = DryVenue(venue)
+    return feed, venue, "sim" if market.feed == "sim" else "paper"
+
+
+def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_orders: bool) -> Outbox:
+    """Journal and socket of a new session."""
+    telemetry = config.telemetry
+    journal = JournalWriter(journal_path(journal_dir, session_uid))
+    if telemetry.endpoint.startswith("ipc://"):
+        socket_dir = Path(telemetry.endpoint.removeprefix("ipc://")).parent
+        socket_dir.mkdir(mode=IPC_DIR_MODE, parents=True, exist_ok=True)
+    push = PushSocket(telemetry.endpoint, records_max=telemetry.outbox_max, linger_ms=telemetry.linger_ms)
+    return Outbox(session_uid, journal, push, sync_orders=sync_orders, fsync_interval_ms=telemetry.fsync_interval_ms)
+
+
+def new_session_uid() -> str:
+    """UTC start time and six random hex digits: sorts by time, unique, a file name, easy to abbreviate."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+class PacedFeed:
+    """A feed that hands out at most `pace_per_s` views a second (0: as fast as asked) and ends when told to stop."""
+
+    def __init__(self, feed: Feed, pace_per_s: float, stop: threading.Event) -> None:
+        self._feed = feed
+        self._interval_ns = round(1e9 / pace_per_s) if pace_per_s else 0
+        self._stop = stop
+        self._clock = SystemClock()
+        self._due_ns = self._clock.monotonic_ns()
+
+    def next(self) -> MarketView | None:
+        """The feed's next view, when it is due; None at its end or on a stop."""
+        if self._interval_ns:
+            now_ns = self._clock.monotonic_ns()
+            self._due_ns = max(self._due_ns + self._interval_ns, now_ns - self._interval_ns)  # no burst after a stall
+            if self._due_ns > now_ns and self._stop.wait((self._due_ns - now_ns) / 1e9):
+                return None
+        return self._feed.next()
+
+    def close(self) -> None:
+        """Close the feed underneath."""
+        self._feed.close()
+
+
+@contextmanager
+def stopped_by_signals(engine: Engine, stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT end the session in order; a second one ends the process at once."""
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if engine.stop_reason is not None:
+            log.warning("%s again: leaving at once, orders may still be live", name)
+            sys.exit(1)
+        log.info("%s: cancelling all orders and closing the session", name)
+        engine.stop_reason = name
+        stop.set()
+
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,290 @@
+"""START HERE. One tick of Kedge, in order, and the session around it.
+
+    market view -> the venue's reports -> reconciliation -> strategy -> guard -> gate -> execution -> record
+
+Each step is a function of the file of the same name; this file only knows their order. Market trouble is a value
+that the steps return and the record tells. An exception here is a bug or a dead edge, and `app.py` holds the
+process' only broad except for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from engine_proc import describe, execution, gate, modes, reconcile
+from engine_proc.holdings import Fill, Holdings, Outcome, Report
+from engine_proc.market import MarketView
+from engine_proc.modes import ModeState, Signal
+from engine_proc.outbox import Recorder
+from engine_proc.ports import Feed, Plan, Venue, VenueUnreachable
+from engine_proc.strategy import Intent, Strategy
+from engine_proc.summary import Summary
+from shared.clock import Clock
+from shared.records import EngineState, ModeChanged, SessionClosed, SessionOpened, Side, TickRecord, VenueMode
+from shared.saturation import SaturationGuard, Thresholds
+from shared.settings import Config
+
+log = logging.getLogger(__name__)
+
+
+class SessionFacts(NamedTuple):
+    """What the first record of a session says about it, beside its start."""
+
+    venue_mode: VenueMode
+    config_hash: str
+    config_json: str
+    code_version: str
+
+
+class Engine:
+    """One session: the state that one tick hands to the next, and nothing else."""
+
+    def __init__(
+        self, config: Config, clock: Clock, feed: Feed, venue: Venue, recorder: Recorder, state: ModeState
+    ) -> None:
+        guard = config.strategy.anchor_saturation_guard
+        self.config = config
+        self.clock = clock
+        self.feed = feed
+        self.venue = venue
+        self.recorder = recorder
+        self.state = state
+        self.strategy = Strategy(config.strategy)
+        self.guard = SaturationGuard(Thresholds.of(**guard.model_dump(exclude={"enabled"})), enabled=guard.enabled)
+        self.summary = Summary(guard.bias_threshold_bps)
+        truth = venue.truth()
+        self.holdings = Holdings.of(truth.base, truth.quote)
+        self.stop_reason: str | None = None
+        self.tick_number = 0
+        self.order_number = 0
+        self.cancels_this_tick = 0
+        self.recent_submits: deque[int] = deque(maxlen=config.gate.rate_window_ticks)
+        self.last_denials: dict[tuple[Side, int], str] = {}
+
+    # ------------------------------------------------------------------------------------------------ the tick
+
+    def tick(self, market: MarketView) -> TickRecord:
+        """One look at the market, one decision, one record."""
+        started_ns = self.clock.monotonic_ns()
+        self.tick_number += 1
+        self.cancels_this_tick = 0
+
+        fills = self.take_reports(self.venue.reports(market), market.ts_ns, market.mid)
+        if self.tick_number % self.config.reconcile.interval_ticks == 0:
+            self.reconcile(market.ts_ns)
+
+        held = self.holdings
+        proposal = self.strategy.calculate_quote(market, held)
+        tripped = self.guard.observe(self.strategy.last_anchor_divergence_bps)
+        if tripped:
+            self.trip(market.ts_ns)
+        intents = () if tripped else proposal.intents
+
+        cleared = self.clear(intents, market)
+        plan = self.carry_out(cleared.intents, market.ts_ns)
+
+        seen = describe.Seen(
+            tick=self.tick_number,
+            mode=self.state.mode,
+            proposal=proposal,
+            anchor_error_bps=self.strategy.last_anchor_divergence_bps,
+            held=held,
+            plan=plan,
+            denials=cleared.denials,
+            guard_reason="GUARD_ANCHOR_SATURATION" if tripped else None,
+            open_orders=len(self.holdings.live_orders()),
+            cancels=self.cancels_this_tick,
+            fills=fills,
+            duration_us=(self.clock.monotonic_ns() - started_ns) / 1e3,
+            outbox_unsent=self.recorder.unsent,
+        )
+        record = describe.tick_record(market, seen, self.guard)
+        self.summary.add(record)
+        self.recorder.emit(record)
+        if self.recorder.fault is not None:
+            self.enter_degraded("journal_unwritable", market.ts_ns)
+        return record
+
+    def take_reports(self, reports: Iterable[Report], now_ns: int, mid: float | None) -> int:
+        """Apply what the venue says happened, put it on record, return the number of fills.
+
+        An acceptance changes holdings only; a replaced order has its end in the record of the one that replaces it.
+        """
+        fills = 0
+        for report in reports:
+            if isinstance(report, Fill):
+                fills += 1
+                self.recorder.emit(describe.fill_record(report, self.tick_number, now_ns, mid))
+            elif isinstance(report, Outcome) and report.result != "accepted" and report.reason != "replaced":
+                order = self.holdings.orders.get(report.order_id)
+                if order is not None:
+                    event = describe.order_event(order, report.result, self.tick_number, now_ns, report.reason)
+                    self.recorder.emit(event)
+            self.holdings = self.holdings.after(report)
+        return fills
+
+    def reconcile(self, now_ns: int) -> None:
+        """Compare the venue's truth with what we track; drift beyond tolerance ends quoting, and so does silence."""
+        try:
+            truth = self.venue.truth()
+        except VenueUnreachable as error:
+            drift: tuple[reconcile.Difference, ...] = (reconcile.unreadable(error),)
+        else:
+            drift = reconcile.differences(self.holdings, truth, self.config.reconcile, self.config.market.pair)
+            snapshot = describe.inventory_truth(self.holdings, truth, self.tick_number, now_ns, drifted=bool(drift))
+            self.recorder.emit(snapshot)
+        for difference in drift:
+            self.recorder.emit(describe.anomaly(difference, self.tick_number, now_ns))
+        if drift:
+            self.enter_degraded(f"reconciliation_drift: {drift[0].anomaly} {drift[0].subject}", now_ns)
+
+    def trip(self, now_ns: int) -> None:
+        """The guard tripped: the event on record, one line for the operator, no more quoting."""
+        guard, settings = self.guard, self.config.strategy.anchor_saturation_guard
+        self.recorder.emit(describe.breaker_event(guard, settings, self.tick_number, now_ns, self.clock.wall_ns()))
+        log.warning(
+            "[ANCHOR_SAT] DEGRADED triggered — mean=%+.2fbps prevalence=%.1f%% over %d ticks",
+            guard.mean_bps,
+            guard.prevalence_pct,
+            settings.lookback_ticks,
+        )
+        self.summary.tripped(self.tick_number)
+        self.enter_degraded("anchor_saturation_guard_exceeded", now_ns)
+
+    def clear(self, intents: tuple[Intent, ...], market: MarketView) -> gate.Clearance:
+        """Through the gate. A refusal counts on every tick and goes on record when its reason is new."""
+        sight = gate.Sight(
+            self.state.mode,
+            market,
+            self.holdings,
+            self.config.gate,
+            recent_submits=sum(self.recent_submits),
+            requote_tolerance_bps=self.config.strategy.quote.requote_tolerance_bps,
+        )
+        clearance = gate.clear(intents, sight)
+        denied = {denial.slot: denial.reason for denial in clearance.denials}
+        if denied != self.last_denials:
+            for denial in clearance.denials:
+                if self.last_denials.get(denial.slot) != denial.reason:
+                    self.recorder.emit(describe.denial_event(denial, self.tick_number, market.ts_ns))
+            self.last_denials = denied
+        return clearance
+
+    def carry_out(self, desired: tuple[Intent, ...], now_ns: int) -> Plan:
+        """What we want against what rests, as a plan; then the plan to the venue."""
+        tolerance_bps = self.config.strategy.quote.requote_tolerance_bps
+        plan = execution.plan(desired, self.holdings.orders.values(), self.new_order_id, tolerance_bps)
+        self.recent_submits.append(len(plan.replace) + len(plan.place))
+        self.send(plan, now_ns)
+        return plan
+
+    def send(self, plan: Plan, now_ns: int) -> None:
+        """On record first, then to the venue: no order may exist that the journal has not heard of."""
+        placed = plan.replace + plan.place
+        if not (placed or plan.cancel):
+            return
+        for order in placed:
+            self.recorder.emit(describe.order_event(order, "submitted", self.tick_number, now_ns))
+        for order in plan.cancel:
+            self.recorder.emit(describe.order_event(order, "cancel_sent", self.tick_number, now_ns))
+        self.cancels_this_tick += len(plan.cancel)
+        self.holdings = self.holdings.once_sent(placed, plan.cancel)
+        self.venue.submit(plan)
+
+    def new_order_id(self, intent: Intent) -> str:
+        """Unique in the session, the same in every run of it: side, rung, running number."""
+        self.order_number += 1
+        return f"{intent.side}{intent.level}-{self.order_number}"
+
+    # ------------------------------------------------------------------------------------------------ the mode
+
+    def enter_degraded(self, reason: str, now_ns: int) -> None:
+        """Stop quoting until the operator says otherwise. Safe on every tick."""
+        self.change_mode("degrade", reason, now_ns)
+
+    def enter_halt(self, reason: str, now_ns: int) -> None:
+        """The same, by the kill switch or after a fatal fault; no breaker can soften it."""
+        self.change_mode("halt", reason, now_ns)
+
+    def change_mode(self, signal: Signal, reason: str, now_ns: int) -> None:
+        """Move through the table in modes.py; on leaving ACTIVE take every order off the venue."""
+        before, self.state = self.state, modes.after(self.state, signal, reason, now_ns)
+        if self.state == before:
+            return
+        log.warning("%s -> %s: %s", before.mode, self.state.mode, reason)
+        self.recorder.emit(ModeChanged(now_ns, self.tick_number, before.mode, self.state.mode, signal, reason))
+        if before.may_quote:
+            self.cancel_all(now_ns)
+
+    def cancel_all(self, now_ns: int) -> None:
+        """Every order of ours that nobody has asked the venue to take away yet."""
+        self.send(Plan(cancel=self.holdings.live_orders()), now_ns)
+
+    # --------------------------------------------------------------------------------------------- the session
+
+    def open_session(self, facts: SessionFacts, inherited: ModeChanged | None = None) -> None:
+        """The first record; after it, where the mode comes from if it was not simply ACTIVE."""
+        self.recorder.emit(
+            SessionOpened(
+                ts_ns=self.clock.now_ns(),
+                wall_ns=self.clock.wall_ns(),
+                venue_mode=facts.venue_mode,
+                pair=self.config.market.pair,
+                initial_mode=self.state.mode,
+                config_hash=facts.config_hash,
+                config_json=facts.config_json,
+                code_version=facts.code_version,
+            )
+        )
+        if inherited is not None:
+            self.recorder.emit(inherited)
+
+    def run(self) -> str:
+        """Tick until the feed ends, `ticks_max` is reached or `stop_reason` is set from outside; say which."""
+        ticks_max = self.config.market.ticks_max
+        while self.stop_reason is None:
+            if ticks_max and self.tick_number >= ticks_max:
+                return "ticks_max"
+            market = self.feed.next()
+            if market is None:
+                return self.stop_reason or "feed_ended"
+            self.tick(market)
+        return self.stop_reason
+
+    def close_session(self, end_reason: str) -> tuple[str, ...]:
+        """Cancel everything, verify that with the venue, say the session in numbers.
+
+        Returns the ids of orders that could not be confirmed cancelled; they may still be live.
+        """
+        now_ns = self.clock.now_ns()
+        self.cancel_all(now_ns)
+        self.take_reports(self.venue.settle(), now_ns, None)
+        survivors = self.surviving_orders()
+        for key, value in self.summary.statements():
+            self.recorder.emit(EngineState(now_ns, key, value))
+        self.recorder.emit(
+            SessionClosed(
+                ts_ns=now_ns,
+                wall_ns=self.clock.wall_ns(),
+                end_reason=end_reason,
+                final_mode=self.state.mode,
+                ticks=self.summary.ticks,
+                null_error_ticks=self.summary.null_error_ticks,
+                fills=self.summary.fills,
+                orders_submitted=self.summary.orders_submitted,
+                orders_denied=self.summary.orders_denied,
+                breaker_trips=self.summary.breaker_trips,
+                orders_surviving=len(survivors),
+            )
+        )
+        return survivors
+
+    def surviving_orders(self) -> tuple[str, ...]:
+        """Orders of ours that the venue still has; if it cannot be asked, every order we know of."""
+        try:
+            return tuple(self.venue.truth().orders)
+        except VenueUnreachable:
+            return tuple(self.holdings.orders)

@@ -1,0 +1,54 @@
+"""Desired against resting orders, into named buckets: keep, replace, place, cancel. Pure; the engine sends the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from engine_proc.holdings import Order
+from engine_proc.ports import Plan
+from engine_proc.strategy import Intent
+from shared.records import Side
+
+REFILL_BELOW = Decimal("0.5")  # an order filled past half is worth losing its queue position for
+
+
+def keeps(order: Order, intent: Intent, requote_tolerance_bps: float) -> bool:
+    """Whether a resting order serves an intent well enough to keep its place in the queue.
+
+    An order that is still under way is kept whatever the intent: what is not confirmed cannot be replaced.
+    """
+    if order.state == "pending":
+        return True
+    if order.state == "cancelling" or order.remaining < intent.size * REFILL_BELOW or order.remaining > intent.size:
+        return False
+    if order.price == intent.price:
+        return True
+    return float(abs(order.price - intent.price)) * 1e4 <= requote_tolerance_bps * float(intent.price)
+
+
+def plan(
+    desired: Iterable[Intent],
+    resting: Iterable[Order],
+    new_order_id: Callable[[Intent], str],
+    requote_tolerance_bps: float,
+) -> Plan:
+    """Sort every desired rung and every live order into its bucket.
+
+    A rung whose order has to change is replaced in one transaction, so that it never stands empty or twice. Orders
+    that are being cancelled already are left alone.
+    """
+    standing: dict[tuple[Side, int], Order] = {order.slot: order for order in resting if order.state != "cancelling"}
+    keep: list[Order] = []
+    replace: list[Order] = []
+    place: list[Order] = []
+    for intent in desired:
+        side, level, price, size = intent
+        order = standing.pop((side, level), None)
+        if order is None:
+            place.append(Order(new_order_id(intent), side, level, price, size, size, "pending"))
+        elif keeps(order, intent, requote_tolerance_bps):
+            keep.append(order)
+        else:
+            replace.append(Order(new_order_id(intent), side, level, price, size, size, "pending", order.order_id))
+    return Plan(tuple(keep), tuple(replace), tuple(place), tuple(standing.values()))

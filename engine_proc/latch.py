@@ -1,0 +1,119 @@
+"""Which mode may a new session start in? A tripped engine must not come back quoting because it was restarted.
+
+    last journal                      `rearm: on_clean_restart`        `rearm: explicit`
+    none                              ACTIVE                           ACTIVE
+    ended with session_closed         ACTIVE: the operator's restart   the mode it ended in
+    ended without (crash, kill -9)    the mode it last had             the mode it last had
+    cannot be read                    DEGRADED                         DEGRADED
+
+A `rearm` order of the operator names the very session whose mode it lifts, so that an old order can never lift a
+later trip. It is a small JSON file beside the journals.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from engine_proc.modes import ModeState
+from shared.codec import read_record
+from shared.errors import JournalCorrupt, JournalUnwritable, KedgeError, RecordUnreadable
+from shared.journal import SUFFIX, Damage, read_frames
+from shared.records import Mode, ModeChanged, SessionClosed, SessionOpened
+
+REARM_FILE = "rearm.json"
+
+
+class LastSession(NamedTuple):
+    """How the newest session of a journal directory ended."""
+
+    session_uid: str
+    mode: Mode
+    closed: bool
+    why: str | None
+
+
+class Start(NamedTuple):
+    """The state to start in, and the record that says where it comes from (None: simply ACTIVE)."""
+
+    state: ModeState
+    inherited: ModeChanged | None
+
+
+def start_state(journal_dir: Path, policy: str, now_ns: int) -> Start:
+    """The mode that a session started now must begin in. `policy` is `strategy.rearm`."""
+    last = last_session(journal_dir)
+    if last is None or last.mode == "ACTIVE" or (last.closed and policy == "on_clean_restart"):
+        return Start(ModeState(), None)
+    reason = _rearm_reason(journal_dir, last.session_uid)
+    if reason is not None:
+        return Start(ModeState(), ModeChanged(now_ns, 0, last.mode, "ACTIVE", "rearm", reason))
+    signal = "halt" if last.mode == "HALT" else "degrade"
+    kept = f"kept from session {last.session_uid}: {last.why}"[:500]
+    return Start(ModeState(last.mode, now_ns, kept), ModeChanged(now_ns, 0, last.mode, last.mode, signal, kept))
+
+
+def last_session(journal_dir: Path) -> LastSession | None:
+    """The newest session, by name: a session_uid starts with the UTC time of its opening. None if there is none."""
+    journals = sorted(journal_dir.glob(f"*{SUFFIX}"))
+    if not journals:
+        return None
+    path = journals[-1]
+    mode: Mode = "ACTIVE"
+    why: str | None = None
+    closed = False
+    try:
+        for frame in read_frames(path):
+            if isinstance(frame, Damage):
+                if frame.kind == "torn":
+                    break
+                return LastSession(path.stem, "DEGRADED", closed=False, why="its journal is damaged")
+            if not _says_mode(frame.payload):
+                continue
+            _, record = read_record(frame.payload)
+            if isinstance(record, SessionOpened):
+                mode = record.initial_mode
+            elif isinstance(record, ModeChanged):
+                mode, why = record.to_mode, record.reason
+            elif isinstance(record, SessionClosed):
+                closed = True
+    except (OSError, JournalCorrupt, RecordUnreadable) as error:
+        return LastSession(path.stem, "DEGRADED", closed=False, why=f"its journal cannot be read: {error}")
+    return LastSession(path.stem, mode, closed, why)
+
+
+def write_rearm(journal_dir: Path, reason: str, wall_ns: int) -> LastSession:
+    """Let the next session start ACTIVE although the last one ended latched. Returns the session that is lifted.
+
+    Raises `KedgeError` if nothing is latched, `JournalUnwritable` if the order cannot be written.
+    """
+    last = last_session(journal_dir)
+    if last is None or last.mode == "ACTIVE":
+        raise KedgeError(f"{journal_dir}: nothing to re-arm, the last session did not end in DEGRADED or HALT")
+    order = {"session_uid": last.session_uid, "reason": reason, "wall_ns": wall_ns}
+    path = journal_dir / REARM_FILE
+    draft = path.with_suffix(".tmp")
+    try:
+        draft.write_text(json.dumps(order) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise JournalUnwritable(f"{path}: cannot write the re-arm order: {error.strerror}") from error
+    return last
+
+
+def _rearm_reason(journal_dir: Path, session_uid: str) -> str | None:
+    """The operator's reason if there is an order for this very session. An unreadable order is no order."""
+    try:
+        order = json.loads((journal_dir / REARM_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if isinstance(order, dict) and order.get("session_uid") == session_uid and isinstance(order.get("reason"), str):
+        return f"rearm of session {session_uid}: {order['reason']}"[:500]
+    return None
+
+
+def _says_mode(payload: bytes) -> bool:
+    """A cheap look at where the kind stands in the wire format, so that a long journal is read in a moment."""
+    head = payload[:24]
+    return b"session_opened" in head or b"mode_changed" in head or b"session_closed" in head

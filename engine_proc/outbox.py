@@ -1,0 +1,188 @@
+"""Where records leave the engine: journal first, then the socket, never blocking, never raising.
+
+The journal is the truth. A record that the journal does not take is not pushed either: it waits here, in order and
+bounded, and `fault` tells the engine, which stops quoting - no trading off the record. A record that the socket
+does not take (writer dead, stopped or slow) is only counted: the writer finds it in the journal.
+
+Durability: records that say why we stopped, and orders that carry money, are synced before this module returns;
+the rest by a background thread every `fsync_interval_ms`, so that a tick never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import Protocol
+
+import zmq
+
+from shared.codec import encode
+from shared.errors import JournalUnwritable
+from shared.journal import JournalWriter
+from shared.records import BreakerEvent, ModeChanged, OrderEvent, Record, SessionClosed, SessionOpened
+
+log = logging.getLogger(__name__)
+
+WAITING_MAX = 10_000
+_SYNC_ALWAYS: frozenset[type[Record]] = frozenset({SessionOpened, BreakerEvent, ModeChanged, SessionClosed})
+
+
+class Recorder(Protocol):
+    """What the engine asks of whoever takes its records."""
+
+    fault: str | None
+    unsent: int
+
+    def emit(self, record: Record) -> None:
+        """Take one record; never raises."""
+
+    def close(self) -> None:
+        """Everything taken is where it belongs, or `fault` says why not."""
+
+
+class Push(Protocol):
+    """The fast path to the writer."""
+
+    def send(self, payload: bytes) -> bool:
+        """Hand over one record without waiting; False if the socket refused it."""
+
+    def close(self) -> None:
+        """Give what was handed over a bounded time to leave."""
+
+
+class Outbox:
+    """Numbers, journals and pushes the records of one session.
+
+    `fault` is None while the journal takes records, else one line that says why it does not; `unsent` counts what
+    the socket refused, `lost` what no longer fitted into the bounded wait for the journal.
+    """
+
+    def __init__(
+        self, session_uid: str, journal: JournalWriter, push: Push, *, sync_orders: bool, fsync_interval_ms: int
+    ) -> None:
+        self.fault: str | None = None
+        self.unsent = 0
+        self.lost = 0
+        self._session_uid = session_uid
+        self._seq = 0
+        self._journal = journal
+        self._push = push
+        self._sync_kinds = _SYNC_ALWAYS | {OrderEvent} if sync_orders else _SYNC_ALWAYS
+        self._waiting: deque[bytes] = deque()
+        self._syncer = _Syncer(journal, fsync_interval_ms)
+
+    def emit(self, record: Record) -> None:
+        """Journal, then push. After a fault, earlier records go first, so that the journal stays in order."""
+        if len(self._waiting) >= WAITING_MAX:
+            self.lost += 1
+            self._retry()
+            return
+        payload = encode(self._session_uid, self._seq, record)
+        self._seq += 1
+        if self._waiting:
+            self._waiting.append(payload)
+            self._retry()
+            return
+        if self._journalled(payload, sync=type(record) in self._sync_kinds):
+            self._pushed(payload)
+        else:
+            self._waiting.append(payload)
+
+    def close(self) -> None:
+        """Last attempt for what waits, sync, close the file, let the socket drain for its bounded linger."""
+        self._retry()
+        self._syncer.close()
+        self._journal.close()
+        self._push.close()
+        if self._waiting or self.lost:
+            log.error("%d records never reached the journal: %s", len(self._waiting) + self.lost, self.fault)
+
+    def _retry(self) -> None:
+        while self._waiting and self._journalled(self._waiting[0], sync=True):
+            self._pushed(self._waiting.popleft())
+
+    def _journalled(self, payload: bytes, *, sync: bool) -> bool:
+        """Whether the record stands in the file. A failed sync is a fault too, but the record need not be repeated."""
+        try:
+            self._journal.append(payload)
+        except JournalUnwritable as error:
+            self._say(error)
+            return False
+        self._syncer.wake()
+        try:
+            if sync:
+                self._journal.sync()
+        except JournalUnwritable as error:
+            self._say(error)
+        if self._syncer.error is not None:
+            self._say(self._syncer.error)
+        return True
+
+    def _say(self, error: JournalUnwritable) -> None:
+        if self.fault is None:
+            log.error("no trading off the record: %s", error)
+        self.fault = str(error)
+
+    def _pushed(self, payload: bytes) -> None:
+        if not self._push.send(payload):
+            self.unsent += 1
+
+
+class PushSocket:
+    """ZeroMQ PUSH, connected to the writer's PULL whether that is up yet or not."""
+
+    def __init__(self, endpoint: str, *, records_max: int, linger_ms: int) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.SNDHWM, records_max)  # only counts when set before connect
+        self._socket.setsockopt(zmq.LINGER, linger_ms)
+        self._socket.connect(endpoint)
+
+    def send(self, payload: bytes) -> bool:
+        """Hand one record to ZeroMQ's queue; False when the queue is full."""
+        try:
+            self._socket.send(payload, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close; what is still queued has `linger_ms` to leave, then the journal is its only copy."""
+        self._socket.close()
+        self._context.term()
+
+
+class _Syncer:
+    """Asks the disk to keep the journal every `interval_ms` while there is something new, off the tick's thread."""
+
+    def __init__(self, journal: JournalWriter, interval_ms: int) -> None:
+        self.error: JournalUnwritable | None = None
+        self._journal = journal
+        self._interval_s = interval_ms / 1e3
+        self._dirty = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new in the file."""
+        self._dirty = True
+
+    def close(self) -> None:
+        """Sync once more and end the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        last_round = False
+        while not last_round:
+            last_round = self._stop.wait(self._interval_s)
+            if not self._dirty:
+                continue
+            self._dirty = False
+            try:
+                self._journal.sync()
+            except JournalUnwritable as error:
+                self.error = error
+                return

@@ -1,0 +1,119 @@
+"""From a market view and our holdings to the quotes we would like. Knows nothing of modes, limits or venues."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine_proc.anchor import Anchor, find_anchor
+from engine_proc.holdings import Holdings
+from engine_proc.market import MarketView
+from shared.records import Side
+from shared.settings import Strategy as StrategySettings
+from shared.settings import Volatility as VolatilitySettings
+
+
+class Intent(NamedTuple):
+    """An order we would like to have resting: rung `level` of the ladder on one side."""
+
+    side: Side
+    level: int
+    price: Decimal
+    size: Decimal
+
+
+class Proposal(NamedTuple):
+    """What the strategy says on one tick. `skip_reason` names why it wants no quotes at all, None if it wants some."""
+
+    anchor: Anchor
+    intents: tuple[Intent, ...]
+    skip_reason: str | None
+    inventory_skew: float | None
+    volatility_bps: float | None
+
+
+class Strategy:
+    """The quoting rule. Its only memory is the volatility estimate; the same views give the same proposals."""
+
+    def __init__(self, settings: StrategySettings) -> None:
+        self.last_anchor_divergence_bps: float | None = None
+        """Anchor error of the latest `calculate_quote`, bps; guard, record and summary all read this attribute."""
+        self._settings = settings
+        self._volatility = Volatility(settings.volatility)
+        quote = settings.quote
+        self._quantum = quote.price_quantum
+        self._quantum_float = float(quote.price_quantum)
+        self._target_base = float(settings.inventory.target_base)
+        self._band_base = float(settings.inventory.band_base)
+        growth = Decimal(str(quote.size_growth))
+        self._rungs = tuple(
+            (level, level * quote.level_step_bps, _floor_to(quote.size_base * growth**level, quote.size_quantum))
+            for level in range(quote.levels)
+        )
+
+    def calculate_quote(self, market: MarketView, holdings: Holdings) -> Proposal:
+        """Anchor, inventory skew, volatility widening, ladder; sets `last_anchor_divergence_bps`."""
+        anchor = find_anchor(market, self._settings.anchor)
+        self.last_anchor_divergence_bps = anchor.error_bps
+        volatility_bps = self._volatility.after(market.mid)
+        if anchor.price is None:
+            reason = f"MARKET_{market.status}" if market.mid is None else "ANCHOR_NO_POOL"
+            return Proposal(anchor, (), reason, None, volatility_bps)
+        skew = min(1.0, max(-1.0, (float(holdings.base) - self._target_base) / self._band_base))
+        centre = anchor.price * (1.0 - skew * self._settings.inventory.skew_bps_max / 1e4)
+        half_spread_bps = self._settings.quote.half_spread_bps
+        half_spread_bps += self._settings.volatility.widening * (volatility_bps or 0.0)
+        return Proposal(anchor, self._ladder(market, centre, half_spread_bps), None, skew, volatility_bps)
+
+    def _ladder(self, market: MarketView, centre: float, half_spread_bps: float) -> tuple[Intent, ...]:
+        """Rungs on both sides, bids rounded down and asks up, so that rounding never narrows the quote.
+
+        There is no post-only on the ledger: an order at or through the best opposite price, of the book or of the
+        pool with its fee, takes. The first rung therefore stays a quantum behind both; each further rung stays at
+        least a quantum behind the one before.
+        """
+        quantum = self._quantum_float
+        best_ask, best_bid = market.clob_ask, market.clob_bid
+        assert best_ask is not None, "a market with a mid has both sides"
+        assert best_bid is not None, "a market with a mid has both sides"
+        if market.amm is not None:
+            best_ask = min(best_ask, market.amm.ask)
+            best_bid = max(best_bid, market.amm.bid)
+        bid_below = math.ceil(best_ask / quantum)
+        ask_above = math.floor(best_bid / quantum)
+        intents: list[Intent] = []
+        for level, step_bps, size in self._rungs:
+            distance = (half_spread_bps + step_bps) / 1e4
+            bid_below = min(math.floor(centre * (1.0 - distance) / quantum), bid_below - 1)
+            ask_above = max(math.ceil(centre * (1.0 + distance) / quantum), ask_above + 1)
+            if bid_below > 0:
+                intents.append(Intent("bid", level, self._quantum * bid_below, size))
+            intents.append(Intent("ask", level, self._quantum * ask_above, size))
+        return tuple(intents)
+
+
+class Volatility:
+    """EWMA of the squared tick-to-tick moves of mid; read as their root, in bps per tick.
+
+    A missing mid breaks the chain: the move across a gap is not one tick's move.
+    """
+
+    def __init__(self, settings: VolatilitySettings) -> None:
+        self._keep = 0.5 ** (1.0 / settings.halflife_ticks)
+        self._last_mid: float | None = None
+        self._variance: float | None = None
+
+    def after(self, mid: float | None) -> float | None:
+        """The estimate once this tick's mid is in; None before the first move."""
+        last, self._last_mid = self._last_mid, mid
+        if mid is not None and last is not None:
+            move_bps = (mid - last) / last * 1e4
+            squared = move_bps * move_bps
+            variance = self._variance
+            self._variance = squared if variance is None else self._keep * variance + (1.0 - self._keep) * squared
+        return None if self._variance is None else math.sqrt(self._variance)
+
+
+def _floor_to(amount: Decimal, quantum: Decimal) -> Decimal:
+    return amount // quantum * quantum
