@@ -5,6 +5,7 @@ The YAML files in config/ carry the same keys with a comment each; this file is 
 
 from __future__ import annotations
 
+import re
 import sys
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
@@ -12,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
-LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:")
+# The whole address, not a prefix: tcp://127.example.com is a name, and ZeroMQ reads tcp://127.0.0.1;HOST as two ends.
+LOOPBACK = re.compile(r"tcp://(?:127(?:\.[0-9]{1,3}){3}|localhost|\[::1\]):(?P<port>[^:;]*)")
 
 
 def _decimal(value: Any) -> Any:
@@ -49,7 +51,7 @@ class Sim(Section):
     """The simulated market. Defaults are what was measured on mainnet XRP/RLUSD (bps of price, base units)."""
 
     fair_price: AboveZero = 1.305
-    fair_volatility_bps: NotNegative = 3.8
+    fair_volatility_bps: Annotated[float, Field(ge=0, le=1000)] = 3.8
     maker_half_spread_bps: AboveZero = 10.0
     maker_step_bps: AboveZero = 10.0
     maker_sizes: tuple[AboveZero, ...] = Field(
@@ -242,9 +244,9 @@ class Telemetry(Section):
             if path_bytes > IPC_PATH_BYTES_MAX:
                 raise ValueError(f"socket path has {path_bytes} bytes, the system allows {IPC_PATH_BYTES_MAX}")
             return value
-        if value.startswith(LOOPBACK):
-            port = value.rpartition(":")[2]
-            if port.isdecimal() and 0 < int(port) < 65_536:
+        if loopback := LOOPBACK.fullmatch(value):
+            port = loopback["port"]
+            if re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536:
                 return value
             raise ValueError(f"not a TCP port: {port!r}")
         if value.startswith("tcp://"):
