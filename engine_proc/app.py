@@ -155,9 +155,13 @@ def market_side(config: Config, clock: Clock) -> tuple[Feed, Venue, VenueMode]:
     feed: Feed
     if market.feed == "tape":
         assert market.tape is not None, "checked by the settings"
-        feed = TapeFeed(
+        tape = TapeFeed(
             Path(market.tape), clock, stale_after_ms=market.stale_after_ms, min_touch_size=market.min_touch_size
         )
+        if tape.pair != market.pair:
+            tape.close()
+            raise ConfigError(f"market.pair: {market.pair} is not what {market.tape} holds, which is {tape.pair}")
+        feed = tape
     else:
         rng = random.Random(market.seed)  # noqa: S311 - a simulation wants a seed, not a secret
         feed = SimFeed(

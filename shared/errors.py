@@ -6,6 +6,7 @@
     ├── NotEnoughData             3   nothing to report on yet
     ├── IntegrityError            4   two records of the same thing disagree
     │   └── JournalCorrupt        4   a frame in the middle of a journal does not match its checksum
+    ├── LedgerUnreadable          1   the ledger's data makes no sense (raised in engine_proc/xrpl_market.py)
     ├── DatabaseUnusable          5   the database is locked, unreadable, foreign or newer than this program
     ├── JournalUnwritable        75   no trading off the record: the journal could not be opened or appended to
     └── FailSafeStop             75   the engine stopped itself; a supervisor must not start it again
