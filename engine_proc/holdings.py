@@ -96,7 +96,7 @@ class Holdings(NamedTuple):
                 if report.result == "rejected" and order is not None and order.replaces in orders:
                     # The embedded cancel is rolled back with the transaction: the old order stays live (XRPL.md A6).
                     orders = _with(orders, orders[order.replaces]._replace(state="resting"))
-            elif order is not None and order.state == "pending":
+            elif order is not None:  # also of one whose cancel failed: it rests on, and may be cancelled again
                 orders = _with(orders, order._replace(state="resting"))
         return Holdings(base, quote, orders)
 
