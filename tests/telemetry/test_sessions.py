@@ -1,0 +1,113 @@
+"""Which sessions there are and which one is meant."""
+
+from __future__ import annotations
+
+import apsw
+import pytest
+
+from shared.errors import NotEnoughData, UsageError
+from telemetry_proc.reading import reading
+from telemetry_proc.sessions import pick, session_lines, sessions_json, sessions_text
+from tests.telemetry.recorded_session import calm_then_drag, insert, opened, store_session
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Session 1 ended tripped, 2 runs, 3 is an older one that was backfilled last."""
+    path = tmp_path / "kedge.db"
+    with opened(path) as conn:
+        store_session(conn, calm_then_drag(), uid="20261120T140209Z-7f3a", started_at="2026-11-20T14:02:09.000Z")
+        store_session(
+            conn,
+            [1.0, None, 6.0, 5.0],
+            uid="20261121T0000Z-aa",
+            status="RUNNING",
+            started_at="2026-11-21T00:00:00.000Z",
+        )
+        store_session(conn, [], uid="20250101T0000Z-old", started_at="2025-01-01T00:00:00.000Z")
+    with reading(path) as conn:
+        yield conn
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [("1", 1), ("latest", 2), ("3", 3), ("20261120", 1), ("20261121T0000Z-aa", 2), ("2025", 3)],
+)
+def test_given_a_name_when_picked_then_that_session_is_meant(three, wanted, number):
+    assert pick(three, wanted).session_id == number
+
+
+@pytest.mark.parametrize("wanted", ["2026", "20", "202611"])
+def test_given_a_prefix_of_several_when_picked_then_the_candidates_are_listed(three, wanted):
+    with pytest.raises(UsageError, match=r"ambiguous.*1 \(20261120T140209Z-7f3a\), 2 \(20261121T0000Z-aa\)"):
+        pick(three, wanted)
+
+
+@pytest.mark.parametrize("wanted", ["4", "xyz", "", "-1", "99999999999999999999999"])
+def test_given_an_unknown_name_when_picked_then_the_message_says_what_there_is(three, wanted):
+    with pytest.raises(UsageError, match="there are 3, the latest is 2"):
+        pick(three, wanted)
+
+
+def test_given_a_uid_that_begins_another_when_picked_whole_then_it_is_meant(tmp_path):
+    with opened(tmp_path / "kedge.db") as conn:
+        store_session(conn, [], uid="abc")
+        store_session(conn, [], uid="abcd")
+        assert pick(conn, "abc").session_id == 1
+
+
+def test_given_no_sessions_when_picked_then_not_enough_data(tmp_path):
+    with opened(tmp_path / "kedge.db") as conn, pytest.raises(NotEnoughData):
+        pick(conn, "latest")
+
+
+def test_given_sessions_when_listed_then_a_running_one_is_counted_from_its_ticks(three):
+    ended, running, empty = session_lines(three)
+
+    assert (ended.ticks, ended.breaker_trips, ended.status) == (120, 1, "ENDED")
+    assert ended.null_pct == pytest.approx(100 * 4 / 120)
+    assert ended.error_above_5bps_pct == pytest.approx(100 * 60 / 116)
+    assert (running.ticks, running.null_pct, running.breaker_trips) == (4, 25.0, 0)
+    assert running.error_above_5bps_pct == pytest.approx(100 / 3)  # exactly 5 is not above 5
+    assert (empty.ticks, empty.null_pct, empty.error_above_5bps_pct) == (0, None, None)
+
+
+def test_given_sessions_when_printed_then_columns_line_up_and_json_has_one_object_each(three):
+    lines = session_lines(three)
+    text = sessions_text(lines)
+
+    assert len(text) == 4
+    assert text[0].split()[:4] == ["session", "uid", "status", "started"]
+    assert text[3].split()[-2:] == ["-", "9c1e00aa"]
+    assert [line["session"] for line in sessions_json(lines)["sessions"]] == [1, 2, 3]
+
+
+def test_given_a_legacy_database_when_listed_then_what_it_lacks_is_not_recorded(tmp_path):
+    path = tmp_path / "old.db"
+    with apsw.Connection(str(path)) as old:
+        old.execute("CREATE TABLE sessions (session_id INTEGER PRIMARY KEY, started_at TEXT)")
+        old.execute("CREATE TABLE system_metrics (id INTEGER PRIMARY KEY, session_id INTEGER, mid REAL)")
+        insert(old, "sessions", session_id=7, started_at="2024-05-01 10:00:00")
+        insert(old, "system_metrics", session_id=7, mid=1.3)
+        insert(old, "system_metrics", session_id=7, mid=None)
+    old.close()
+    with reading(path) as conn:
+        (line,) = session_lines(conn)
+        assert (line.session, line.uid, line.ticks, line.null_pct, line.error_above_5bps_pct) == (
+            7,
+            None,
+            2,
+            100.0,
+            None,
+        )
+        assert pick(conn, "latest").session_id == 7
+        assert sessions_text([line])[1].split()[:3] == ["7", "-", "-"]
+
+
+def test_given_a_database_without_sessions_table_when_listed_then_empty(tmp_path):
+    path = tmp_path / "older.db"
+    with apsw.Connection(str(path)) as old:
+        old.execute("CREATE TABLE system_metrics (id INTEGER PRIMARY KEY, mid REAL)")
+    old.close()
+    with reading(path) as conn:
+        assert session_lines(conn) == []
