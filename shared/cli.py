@@ -17,6 +17,7 @@ INTERRUPTED = 130
 
 def run(command: click.Command, argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code. A user's mistake never shows a traceback."""
+    stdout = sys.stdout
     try:
         result = command.main(args=argv, standalone_mode=False)
     except KedgeError as error:
@@ -30,9 +31,10 @@ def run(command: click.Command, argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return 0  # click muffled stdout and left: the reader of a pipe, such as `head`, has seen enough
     return result if isinstance(result, int) else 0
 
 

@@ -45,18 +45,18 @@ def decode(payload: bytes) -> Envelope:
     try:
         parts = msgpack.unpackb(payload, use_list=False, max_array_len=_ARRAY_LENGTH_MAX, max_map_len=0, max_ext_len=0)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise RecordUnreadable(f"not msgpack: {error or type(error).__name__}") from None
+        raise RecordUnreadable(f"not msgpack: {str(error) or type(error).__name__}") from None
     if not isinstance(parts, tuple) or len(parts) < _ENVELOPE_FIELDS:
         raise RecordUnreadable("not an array [version, kind, session_uid, seq, ...]")
     version, kind, session_uid, seq = parts[:_ENVELOPE_FIELDS]
     if version != WIRE_VERSION or type(version) is not int:
-        raise RecordUnreadable(f"wire version {version!r:.40}, this program reads {WIRE_VERSION}")
+        raise RecordUnreadable(f"wire version {_shown(version)}, this program reads {WIRE_VERSION}")
     if not isinstance(session_uid, str) or not SESSION_UID.fullmatch(session_uid):
-        raise RecordUnreadable(f"session_uid {session_uid!r:.80} is not a session's name")
+        raise RecordUnreadable(f"session_uid {_shown(session_uid)} is not a session's name")
     if type(seq) is not int or not 0 <= seq < 2**63:
-        raise RecordUnreadable(f"seq {seq!r:.40} is not a count from 0")
+        raise RecordUnreadable(f"seq {_shown(seq)} is not a count from 0")
     if not isinstance(kind, str):
-        raise RecordUnreadable(f"kind {kind!r:.40} is not a name")
+        raise RecordUnreadable(f"kind {_shown(kind)} is not a name")
     return Envelope(kind, session_uid, seq, parts[_ENVELOPE_FIELDS:])
 
 
@@ -85,6 +85,11 @@ def read_record(payload: bytes) -> tuple[Envelope, Record]:
     envelope = decode(payload)
     fields = validate(envelope.kind, envelope.fields)
     return envelope, KINDS[envelope.kind](*fields)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message. Nested ones by type alone: the repr of a thousand nested arrays ends in RecursionError."""
+    return type(value).__name__ if isinstance(value, tuple | dict) else f"{value!r:.80}"
 
 
 def _adapter(record_type: type[Record]) -> tuple[TypeAdapter[tuple[Any, ...]], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import ConfigError
 from shared.settings import Config
+
+# PyYAML lets through what its own constructors raise: a 13th month, a list as a key, an empty `!!int`, a deep nest.
+_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError)
 
 
 class LoadedConfig(NamedTuple):
@@ -36,15 +40,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
         raise ConfigError(f"{path}: cannot read the configuration: {_why(error)}") from None
     try:
         raw = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader that refuses duplicate keys
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     return build_config(raw, str(path), overrides)
 
 
 def build_config(raw: Any, source: str, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """The same from data that is already parsed. `source` names it in messages."""
-    if raw is None:
-        raw = {}
+    """The same from data that is already parsed, which stays as it is. `source` names it in messages."""
+    raw = {} if raw is None else copy.deepcopy(raw)
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: must be a mapping of sections, is a {type(raw).__name__}")
     origins: dict[tuple[str, ...], str] = {}
@@ -65,11 +68,13 @@ def _apply_override(raw: dict[str, Any], override: str, origins: dict[tuple[str,
         raise ConfigError(f"--set {override}: must read section.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except _NOT_YAML:
         raise ConfigError(f"--set {override}: the value is not YAML") from None
     block = raw
     for key in keys[:-1]:
-        block = block.setdefault(key, {})
+        if block.get(key) is None:  # absent, or a section whose lines are all commented out
+            block[key] = {}
+        block = block[key]
         if not isinstance(block, dict):
             raise ConfigError(f"--set {override}: {key} is not a section")
     block[keys[-1]] = value
@@ -84,6 +89,8 @@ def _complaints(error: ValidationError, source: str, origins: dict[tuple[str, ..
         if fault["type"] == "extra_forbidden":
             yield f"{where}: {dotted}: unknown key{_nearest(keys)}"
             continue
+        if fault["type"] == "too_short" and fault["input"]:
+            continue  # not empty: its items are at fault, each with a line of its own
         if fault["type"] != "value_error":
             yield f"{where}: {dotted}: {fault['msg']} (got {fault['input']!r:.60})"
             continue

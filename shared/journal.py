@@ -4,13 +4,13 @@ Format of `<journal_dir>/<session_uid>.kj`, all integers little-endian:
 
     header   8 bytes   b"KEDGEJ", 0x00, format version 0x01
     frame    4 bytes   length of the payload, 1 .. 262,144
-             4 bytes   CRC-32 of those 4 bytes followed by the payload
+             4 bytes   CRC-32 of the payload
              payload   one record as `shared/codec.py` packs it
     frame    ...
 
 The first frame is the session's record 0 and every frame is the record after the one before it, so the byte
-position of record n is the header plus the frames before it. The length is inside the checksum because a tail of
-zeros, which file systems leave after a power cut, would otherwise read as valid empty frames.
+position of record n is the header plus the frames before it. A frame is never empty: a tail of zeros, which
+file systems leave after a power cut, would otherwise read as valid frames.
 
 Two kinds of damage, told apart by what follows:
 
@@ -33,9 +33,9 @@ from shared.errors import JournalCorrupt, JournalUnwritable
 HEADER = b"KEDGEJ\x00\x01"
 SUFFIX = ".kj"
 FRAME_HEAD_BYTES = 8
+_FRAME_BYTES_MAX = FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX
 _READ_BYTES = 1 << 20
 _head = struct.Struct("<II")
-_length = struct.Struct("<I")
 
 
 class Frame(NamedTuple):
@@ -65,12 +65,12 @@ def journal_path(journal_dir: Path, session_uid: str) -> Path:
 
 def frame(payload: bytes) -> bytes:
     """A payload with length and checksum in front, as it stands in the file."""
-    length = len(payload)
-    return _head.pack(length, zlib.crc32(payload, zlib.crc32(_length.pack(length)))) + payload
+    assert 0 < len(payload) <= MESSAGE_BYTES_MAX
+    return _head.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 class JournalWriter:
-    """Appends records to one new journal file, each with one write, so that a crash tears at most the last one."""
+    """Appends records to one new journal file, with one write a call, so that a crash tears at most the last one."""
 
     def __init__(self, path: Path) -> None:
         """Create the file (mode 0600, directory 0700). Raises `JournalUnwritable` if that is impossible."""
@@ -82,26 +82,32 @@ class JournalWriter:
         except OSError as error:
             raise JournalUnwritable(f"{path}: cannot create the journal: {error.strerror}") from error
         self._position = 0
-        self._write(HEADER)
+        try:
+            self._write(HEADER)
+        except JournalUnwritable:
+            self.close()
+            raise
 
     @property
     def position(self) -> int:
         """Length of the file so far; where the next frame will start."""
         return self._position
 
-    def append(self, payload: bytes) -> int:
-        """Append one record and return its position. Raises `JournalUnwritable`; the file then ends as before."""
-        assert 0 < len(payload) <= MESSAGE_BYTES_MAX
+    def append(self, *payloads: bytes) -> int:
+        """Append records with one write, return the position of the first.
+
+        Raises `JournalUnwritable`; the file then ends as before.
+        """
         position = self._position
-        self._write(frame(payload))
+        self._write(b"".join([frame(payload) for payload in payloads]))
         return position
 
     def sync(self) -> None:
         """Ask the disk to keep what was appended, through a power cut. Raises `JournalUnwritable`."""
         try:
             getattr(os, "fdatasync", os.fsync)(self._fd)
-        except OSError as error:
-            raise JournalUnwritable(f"{self.path}: cannot sync the journal: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: the journal is closed, there is no descriptor any more
+            raise JournalUnwritable(f"{self.path}: cannot sync the journal: {error}") from error
 
     def close(self) -> None:
         """Close the file; further calls do nothing."""
@@ -148,7 +154,7 @@ def _frames(read: Callable[[int], bytes], position: int) -> Iterator[Frame | Dam
             offset += FRAME_HEAD_BYTES + len(payload)
             position += FRAME_HEAD_BYTES + len(payload)
             continue
-        if len(buffer) - offset < FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX:  # perhaps only the buffer ends here
+        if len(buffer) - offset < _FRAME_BYTES_MAX:  # perhaps only the buffer ends here
             more = read(_READ_BYTES)
             if more:
                 buffer = buffer[offset:] + more
@@ -156,16 +162,16 @@ def _frames(read: Callable[[int], bytes], position: int) -> Iterator[Frame | Dam
                 continue
         if offset == len(buffer):
             return
-        skipped = _bytes_to_next_frame(buffer, offset)
-        while skipped is None and (more := read(_READ_BYTES)):
+        candidate = offset + 1
+        while (found := _next_frame(buffer, candidate)) is None and (more := read(_READ_BYTES)):
+            candidate = max(candidate, len(buffer) - _FRAME_BYTES_MAX)  # no frame before it had its end unread
             buffer += more
-            skipped = _bytes_to_next_frame(buffer, offset)
-        if skipped is None:
+        if found is None:
             yield Damage(position, len(buffer) - offset, "torn")
             return
-        yield Damage(position, skipped, "corrupt")
-        offset += skipped
-        position += skipped
+        yield Damage(position, found - offset, "corrupt")
+        position += found - offset
+        offset = found
 
 
 def _frame_at(buffer: bytes, offset: int) -> bytes | None:
@@ -177,11 +183,10 @@ def _frame_at(buffer: bytes, offset: int) -> bytes | None:
     if not 0 < length <= MESSAGE_BYTES_MAX or start + length > len(buffer):
         return None
     payload = buffer[start : start + length]
-    return payload if zlib.crc32(payload, zlib.crc32(buffer[offset : offset + 4])) == crc else None
+    return payload if zlib.crc32(payload) == crc else None
 
 
-def _bytes_to_next_frame(buffer: bytes, offset: int) -> int | None:
-    for candidate in range(offset + 1, len(buffer) - FRAME_HEAD_BYTES):
-        if _frame_at(buffer, candidate) is not None:
-            return candidate - offset
-    return None
+def _next_frame(buffer: bytes, offset: int) -> int | None:
+    """Where the first valid frame at or after an offset starts."""
+    last = len(buffer) - FRAME_HEAD_BYTES
+    return next((at for at in range(offset, last) if _frame_at(buffer, at) is not None), None)

@@ -33,6 +33,7 @@ Amount = Annotated[str, StringConstraints(max_length=40, pattern=r"^-?[0-9]+(\.[
 
 Mode = Literal["ACTIVE", "DEGRADED", "HALT"]
 Side = Literal["bid", "ask"]
+VenueMode = Literal["sim", "paper", "replay", "live"]
 
 
 class Doc(NamedTuple):
@@ -48,7 +49,7 @@ class SessionOpened(NamedTuple):
 
     ts_ns: Annotated[Int, Doc("ns since 1970", "market time of the opening")]
     wall_ns: Annotated[Int, Doc("ns since 1970", "wall clock of the opening")]
-    venue_mode: Annotated[Literal["sim", "paper", "replay", "live"], Doc("", "what the orders go to")]
+    venue_mode: Annotated[VenueMode, Doc("", "what the orders go to")]
     pair: Annotated[Name, Doc("", "base/quote")]
     initial_mode: Annotated[Mode, Doc("", "the mode the session starts in")]
     config_hash: Annotated[Name, Doc("", "SHA-256 of the effective configuration, first 16 hex digits")]
