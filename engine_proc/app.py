@@ -8,9 +8,8 @@ import random
 import secrets
 import signal
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +34,7 @@ from shared.errors import ConfigError, FailSafeStop, KedgeError
 from shared.journal import JournalWriter, journal_path
 from shared.records import VenueMode
 from shared.settings import Config
+from shared.stop import Stop
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ def run_session(loaded: LoadedConfig) -> None:
     Raises `KedgeError` with the exit code that says whether a supervisor may start the engine again.
     """
     config = loaded.config
-    stop = threading.Event()
     with ExitStack() as cleanup:
+        stop = cleanup.enter_context(closing(Stop()))
         clock: Clock = MarketClock() if config.market.feed != "xrpl" else SystemClock()
         feed, venue, venue_mode = market_side(config, clock)
         cleanup.callback(feed.close)
@@ -195,7 +195,7 @@ def new_session_uid() -> str:
 class PacedFeed:
     """A feed that hands out at most `pace_per_s` views a second (0: as fast as asked) and ends when told to stop."""
 
-    def __init__(self, feed: Feed, pace_per_s: float, stop: threading.Event) -> None:
+    def __init__(self, feed: Feed, pace_per_s: float, stop: Stop) -> None:
         self._feed = feed
         self._interval_ns = round(1e9 / pace_per_s) if pace_per_s else 0
         self._stop = stop
@@ -207,7 +207,7 @@ class PacedFeed:
         if self._interval_ns:
             now_ns = self._clock.monotonic_ns()
             self._due_ns = max(self._due_ns + self._interval_ns, now_ns - self._interval_ns)  # no burst after a stall
-            if self._due_ns > now_ns and self._stop.wait((self._due_ns - now_ns) / 1e9):
+            if self._due_ns > now_ns and self._stop.wait((self._due_ns - now_ns) / 1e6):
                 return None
         return self._feed.next()
 
@@ -217,7 +217,7 @@ class PacedFeed:
 
 
 @contextmanager
-def stopped_by_signals(engine: Engine, stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(engine: Engine, stop: Stop) -> Iterator[None]:
     """SIGTERM and SIGINT end the session in order; a second one ends the process at once."""
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
@@ -227,7 +227,7 @@ def stopped_by_signals(engine: Engine, stop: threading.Event) -> Iterator[None]:
             sys.exit(1)
         log.info("%s: cancelling all orders and closing the session", name)
         engine.stop_reason = name
-        stop.set()
+        stop.request()
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -1,0 +1,135 @@
+"""The way into the database: rows, rejects, gaps and offsets, all inside one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from shared.clock import Clock, iso_utc
+from telemetry_proc.batch import OffsetRow
+from telemetry_proc.offsets import Gap, Offset, fresh_offsets
+from telemetry_proc.statements import STATEMENTS, Row, find_session, insert_session, restate
+from telemetry_proc.validate import Fact, Reject
+
+REJECT_BYTES_MAX = 65_536
+
+
+class Store:
+    """The database as the writer sees it. It owns neither the connection nor the lock."""
+
+    def __init__(self, conn: apsw.Connection, clock: Clock) -> None:
+        self._conn = conn
+        self._clock = clock
+        self._session_ids: dict[str, int] = {}
+
+    def offsets(self) -> defaultdict[str, Offset]:
+        """Where every session stands, with the gaps that still miss something."""
+        offsets = fresh_offsets()
+        for uid, next_seq, position in self._conn.execute(
+            "SELECT session_uid, next_seq, journal_position FROM telemetry_offsets"
+        ):
+            offsets[uid] = Offset(next_seq, position)
+        for uid, *gap in self._conn.execute(
+            "SELECT session_uid, first_seq, last_seq, missing_from, reason FROM telemetry_gaps"
+            " WHERE filled = 0 ORDER BY session_uid, first_seq"
+        ):
+            offsets[uid].gaps.append(Gap(*gap))
+        return offsets
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """All or nothing. SQLite's errors pass through, and then nothing was stored."""
+        self._conn.execute("BEGIN IMMEDIATE")
+        tx = Transaction(self._conn, dict(self._session_ids), self._clock.wall_ns())
+        try:
+            yield tx
+            self._conn.execute("COMMIT")
+        except BaseException:
+            if self._conn.in_transaction:  # a full disk has already rolled it back
+                self._conn.execute("ROLLBACK")
+            raise
+        self._session_ids = tx.session_ids
+
+
+class Transaction:
+    """What can be written in one transaction."""
+
+    def __init__(self, conn: apsw.Connection, session_ids: dict[str, int], wall_ns: int) -> None:
+        self._conn = conn
+        self.session_ids = session_ids
+        self._wall_ns = wall_ns
+
+    def insert(self, facts_by_kind: dict[str, list[Fact]]) -> list[Reject]:
+        """Store records, and return those that the tables refuse, e.g. by a CHECK that an older program left there.
+
+        The inserts are plain: a row that is there already is never overwritten, it makes the second one a reject.
+        """
+        refused: list[Reject] = []
+        for facts in facts_by_kind.values():
+            self._number_sessions(facts)
+        for kind, facts in facts_by_kind.items():
+            sql, row = STATEMENTS[kind]
+            rows = [row(self.session_ids[fact.session_uid], fact) for fact in facts]
+            try:
+                self._execute_all(sql, rows)
+            except apsw.ConstraintError:
+                refused += self._one_by_one(sql, rows, facts)
+        for key in {fact.fields[1]: None for fact in facts_by_kind.get("engine_state", ())}:
+            restate(self._conn, key)
+        return refused
+
+    def quarantine(self, rejects: list[Reject]) -> None:
+        """Put bytes on file that could not become a row."""
+        self._conn.executemany(
+            "INSERT INTO telemetry_rejects(session_uid, seq, source, reason, payload, payload_bytes, received_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (uid, seq, source, reason, payload[:REJECT_BYTES_MAX], len(payload), self._wall_ns)
+                for uid, seq, reason, source, payload in rejects
+            ],
+        )
+
+    def note_gaps(self, gaps: list[tuple[str, Gap]]) -> None:
+        """Gaps that were noticed, and what has been filled of older ones."""
+        self._conn.executemany(
+            "INSERT INTO telemetry_gaps(session_uid, first_seq, last_seq, missing_from, reason, noticed_at, filled)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT(session_uid, first_seq) DO UPDATE"
+            " SET last_seq = excluded.last_seq, missing_from = excluded.missing_from, filled = excluded.filled",
+            [(uid, *gap, iso_utc(self._wall_ns), gap.missing_from is None) for uid, gap in gaps],
+        )
+
+    def advance(self, offsets: list[OffsetRow]) -> None:
+        """Say how far each session is stored once this transaction is."""
+        self._conn.executemany(
+            "INSERT INTO telemetry_offsets(session_uid, next_seq, journal_position) VALUES (?, ?, ?)"
+            " ON CONFLICT(session_uid) DO UPDATE"
+            " SET next_seq = excluded.next_seq, journal_position = excluded.journal_position",
+            offsets,
+        )
+
+    def _number_sessions(self, facts: list[Fact]) -> None:
+        for uid in {fact.session_uid: None for fact in facts if fact.session_uid not in self.session_ids}:
+            session_id = find_session(self._conn, uid)
+            self.session_ids[uid] = insert_session(self._conn, uid) if session_id is None else session_id
+
+    def _execute_all(self, sql: str, rows: list[Row]) -> None:
+        self._conn.execute("SAVEPOINT kind")
+        try:
+            self._conn.executemany(sql, rows)
+        except apsw.ConstraintError:
+            self._conn.execute("ROLLBACK TO kind; RELEASE kind")
+            raise
+        self._conn.execute("RELEASE kind")
+
+    def _one_by_one(self, sql: str, rows: list[Row], facts: list[Fact]) -> list[Reject]:
+        refused = []
+        for row, fact in zip(rows, facts, strict=True):
+            try:
+                self._conn.execute(sql, row)
+            except apsw.ConstraintError as error:
+                reason = f"{fact.kind}: refused by the table: {error}"
+                refused.append(Reject(fact.session_uid, fact.seq, reason, fact.source, fact.payload))
+        return refused
