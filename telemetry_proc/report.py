@@ -67,6 +67,7 @@ class Ticks(NamedTuple):
     last: int | None
     missing: int
     duration_s: float | None
+    market_time_from: str | None = None  # ISO 8601 UTC, by the market's clock
 
 
 class Guard(NamedTuple):
@@ -202,7 +203,8 @@ def _ticks(recorded: int, earliest: Row | None, latest: Row | None) -> Ticks:
         return Ticks(0, None, None, 0, None)
     (first, first_ns, *_), (last, last_ns, *_) = earliest, latest
     duration_s = None if first_ns is None or last_ns is None else (last_ns - first_ns) / 1e9
-    return Ticks(recorded, first, last, max(0, last - recorded), duration_s)
+    begins = None if first_ns is None else iso_utc(first_ns)
+    return Ticks(recorded, first, last, max(0, last - recorded), duration_s, begins)
 
 
 def _last_tick(conn: apsw.Connection, session_id: int) -> int | None:

@@ -60,7 +60,8 @@ def _head(report: Report) -> Iterator[str]:
         f"{count(ticks.recorded, 'tick')}{missing} ({duration(ticks.duration_s)})  nulls {pct(nulls.share_pct)}  "
         f"armed {pct(report.guard.armed_pct)}  replay {_fidelity(report.guard)}"
     )
-    yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}"
+    since = f"  market time from {to_the_second(ticks.market_time_from)}" if ticks.market_time_from else ""
+    yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}{since}"
 
 
 def _fidelity(guard: Guard) -> str:

@@ -218,7 +218,7 @@ def _records_from(journal: Path, position: int) -> int | None:
 
 
 def _tick_line(tick: LastTick) -> str:
-    when = "time not recorded" if tick.time is None else f"{tick.time} by the market's clock ({_ago(tick.age_s)})"
+    when = "time not recorded" if tick.time is None else f"{tick.time} by the market's clock"
     return f"{tick.tick:,} of session {tick.session}, {when}"
 
 

@@ -139,6 +139,7 @@ def journal_records(path: Path) -> list[Record]:
 def query(database: Path, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
     db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     try:
+        db.set_busy_timeout(10_000)  # a starting writer turns the file to WAL under an exclusive lock
         return list(db.execute(sql, bindings))
     finally:
         db.close()
