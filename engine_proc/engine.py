@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine_proc import describe, execution, gate, modes, reconcile
@@ -108,22 +108,22 @@ class Engine:
             self.enter_degraded("journal_unwritable", market.ts_ns)
         return record
 
-    def take_reports(self, reports: Iterable[Report], now_ns: int, mid: float | None) -> int:
+    def take_reports(self, reports: Sequence[Report], now_ns: int, mid: float | None) -> int:
         """Apply what the venue says happened, put it on record, return the number of fills.
 
         An acceptance changes holdings only; a replaced order has its end in the record of the one that replaces it.
         """
         fills = 0
-        for report in reports:
+        for number, report in enumerate(reports):
             if isinstance(report, Fill):
                 fills += 1
                 self.recorder.emit(describe.fill_record(report, self.tick_number, now_ns, mid))
             elif isinstance(report, Outcome) and report.result != "accepted" and report.reason != "replaced":
-                order = self.holdings.orders.get(report.order_id)
+                order = self.holdings.after(*reports[:number]).orders.get(report.order_id)
                 if order is not None:
                     event = describe.order_event(order, report.result, self.tick_number, now_ns, report.reason)
                     self.recorder.emit(event)
-            self.holdings = self.holdings.after(report)
+        self.holdings = self.holdings.after(*reports)
         return fills
 
     def reconcile(self, now_ns: int) -> None:
@@ -165,8 +165,8 @@ class Engine:
             requote_tolerance_bps=self.config.strategy.quote.requote_tolerance_bps,
         )
         clearance = gate.clear(intents, sight)
-        denied = {denial.slot: denial.reason for denial in clearance.denials}
-        if denied != self.last_denials:
+        if clearance.denials or self.last_denials:
+            denied = {denial.slot: denial.reason for denial in clearance.denials}
             for denial in clearance.denials:
                 if self.last_denials.get(denial.slot) != denial.reason:
                     self.recorder.emit(describe.denial_event(denial, self.tick_number, market.ts_ns))
@@ -186,10 +186,10 @@ class Engine:
         placed = plan.replace + plan.place
         if not (placed or plan.cancel):
             return
-        for order in placed:
-            self.recorder.emit(describe.order_event(order, "submitted", self.tick_number, now_ns))
-        for order in plan.cancel:
-            self.recorder.emit(describe.order_event(order, "cancel_sent", self.tick_number, now_ns))
+        self.recorder.emit(
+            *(describe.order_event(order, "submitted", self.tick_number, now_ns) for order in placed),
+            *(describe.order_event(order, "cancel_sent", self.tick_number, now_ns) for order in plan.cancel),
+        )
         self.cancels_this_tick += len(plan.cancel)
         self.holdings = self.holdings.once_sent(placed, plan.cancel)
         self.venue.submit(plan)

@@ -18,13 +18,13 @@ def keeps(order: Order, intent: Intent, requote_tolerance_bps: float) -> bool:
 
     An order that is still under way is kept whatever the intent: what is not confirmed cannot be replaced.
     """
-    if order.state == "pending":
-        return True
-    if order.state == "cancelling" or order.remaining < intent.size * REFILL_BELOW or order.remaining > intent.size:
+    if order.state != "resting":
+        return order.state == "pending"
+    remaining, size = order.remaining, intent.size
+    if remaining != size and not size * REFILL_BELOW <= remaining <= size:
         return False
-    if order.price == intent.price:
-        return True
-    return float(abs(order.price - intent.price)) * 1e4 <= requote_tolerance_bps * float(intent.price)
+    off = float(order.price - intent.price)
+    return off == 0.0 or abs(off) * 1e4 <= requote_tolerance_bps * float(intent.price)
 
 
 def plan(
@@ -36,19 +36,27 @@ def plan(
     """Sort every desired rung and every live order into its bucket.
 
     A rung whose order has to change is replaced in one transaction, so that it never stands empty or twice. Orders
-    that are being cancelled already are left alone.
+    that are being cancelled already are left alone. If a refused replacement brings an order back to a rung that was
+    filled meanwhile, the newer order has the rung and the older one goes.
     """
-    standing: dict[tuple[Side, int], Order] = {order.slot: order for order in resting if order.state != "cancelling"}
+    standing: dict[tuple[Side, int], Order] = {}
+    cancel: list[Order] = []
+    for order in resting:
+        if order.state != "cancelling":
+            slot = order.side, order.level
+            if slot in standing:
+                cancel.append(standing[slot])
+            standing[slot] = order
     keep: list[Order] = []
     replace: list[Order] = []
     place: list[Order] = []
     for intent in desired:
         side, level, price, size = intent
-        order = standing.pop((side, level), None)
-        if order is None:
+        held = standing.pop((side, level), None)
+        if held is None:
             place.append(Order(new_order_id(intent), side, level, price, size, size, "pending"))
-        elif keeps(order, intent, requote_tolerance_bps):
-            keep.append(order)
+        elif keeps(held, intent, requote_tolerance_bps):
+            keep.append(held)
         else:
-            replace.append(Order(new_order_id(intent), side, level, price, size, size, "pending", order.order_id))
-    return Plan(tuple(keep), tuple(replace), tuple(place), tuple(standing.values()))
+            replace.append(Order(new_order_id(intent), side, level, price, size, size, "pending", held.order_id))
+    return Plan(tuple(keep), tuple(replace), tuple(place), (*cancel, *standing.values()))

@@ -45,15 +45,17 @@ class ReplayFeed:
         """The next recorded view; None at the end of the journal."""
         fills: list[FillRecord] = []
         outcomes: list[OrderEvent] = []
+        trip_tick: int | None = None
         for record in self._records:
             if isinstance(record, TickRecord):
                 self.current = RecordedTick(record, tuple(fills), tuple(outcomes))
+                self.trip_tick = self.trip_tick or trip_tick
                 self._clock.advance_to(record.ts_ns)
                 return _view(record)
             if isinstance(record, FillRecord):
                 fills.append(record)
-            elif isinstance(record, BreakerEvent) and self.trip_tick is None:
-                self.trip_tick = record.tick
+            elif isinstance(record, BreakerEvent):  # counts with its tick, which a crash may have cut off
+                trip_tick = record.tick
             elif isinstance(record, OrderEvent) and record.event in ("cancelled", "rejected", "expired"):
                 outcomes.append(record)
         return None

@@ -15,11 +15,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from engine_proc import execution
-from engine_proc.holdings import Holdings, Order
+from engine_proc.holdings import Holdings
 from engine_proc.market import MarketView
 from engine_proc.strategy import Intent
 from shared.records import Mode, Side
 from shared.settings import Gate as GateSettings
+
+_NOTHING = Decimal(0)
 
 
 class Denial(NamedTuple):
@@ -42,11 +44,11 @@ class Clearance(NamedTuple):
 
 
 class Sight:
-    """What the checks may look at, and the exposure that the intents cleared so far would add."""
+    """What the checks may look at: the market, what we hold, the limits, and what was cleared before this intent."""
 
     __slots__ = (
-        "asks_base", "bids_base", "bids_quote", "holdings", "market", "mode",
-        "requote_tolerance_bps", "resting", "settings", "submits",
+        "asks_base", "bids_base", "bids_quote", "cleared", "holdings", "market", "mode",
+        "recent_submits", "requote_tolerance_bps", "settings",
     )  # fmt: skip
 
     def __init__(
@@ -63,30 +65,32 @@ class Sight:
         self.market = market
         self.holdings = holdings
         self.settings = settings
+        self.recent_submits = recent_submits
         self.requote_tolerance_bps = requote_tolerance_bps
-        self.resting: dict[tuple[Side, int], Order] = {order.slot: order for order in holdings.orders.values()}
-        self.submits = recent_submits
-        self.bids_base = self.bids_quote = self.asks_base = Decimal(0)
+        self.cleared: list[Intent] = []
+        self.bids_base = self.bids_quote = self.asks_base = _NOTHING
 
     def take(self, intent: Intent) -> None:
         """Count a cleared intent into the exposure."""
+        self.cleared.append(intent)
         if intent.side == "bid":
             self.bids_base += intent.size
             self.bids_quote += intent.size * intent.price
         else:
             self.asks_base += intent.size
-        if not self.stands_already(intent):
-            self.submits += 1
 
-    def stands_already(self, intent: Intent) -> bool:
-        """Whether this intent needs no new order."""
-        order = self.resting.get((intent.side, intent.level))
-        return order is not None and execution.keeps(order, intent, self.requote_tolerance_bps)
+    def submits_needed(self, intents: Iterable[Intent]) -> int:
+        """How many of these intents need a new order, because nothing that rests serves them."""
+        resting = {order.slot: order for order in self.holdings.live_orders()}
+        standing = ((resting.get((intent.side, intent.level)), intent) for intent in intents)
+        return sum(
+            order is None or not execution.keeps(order, intent, self.requote_tolerance_bps)
+            for order, intent in standing
+        )
 
 
 def clear(intents: Iterable[Intent], sight: Sight) -> Clearance:
     """Pass each intent through every check, in order."""
-    cleared: list[Intent] = []
     denials: list[Denial] = []
     for intent in intents:
         for check in CHECKS:
@@ -96,8 +100,7 @@ def clear(intents: Iterable[Intent], sight: Sight) -> Clearance:
                 break
         else:
             sight.take(intent)
-            cleared.append(intent)
-    return Clearance(tuple(cleared), tuple(denials))
+    return Clearance(tuple(sight.cleared), tuple(denials))
 
 
 def mode_allows(_intent: Intent, sight: Sight) -> str | None:
@@ -164,7 +167,10 @@ def reserve_is_kept(intent: Intent, sight: Sight) -> str | None:
 
 def rate_is_kept(intent: Intent, sight: Sight) -> str | None:
     """A loop gone wild must not burn fees or get the account throttled; what already stands costs nothing."""
-    if sight.submits < sight.settings.submits_per_window_max or sight.stands_already(intent):
+    budget = sight.settings.submits_per_window_max - sight.recent_submits
+    if len(sight.cleared) < budget:  # far from the limit nobody needs to know which of them stand already
+        return None
+    if not sight.submits_needed((intent,)) or sight.submits_needed(sight.cleared) < budget:
         return None
     return "RATE_SUBMITS"
 

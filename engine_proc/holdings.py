@@ -28,6 +28,11 @@ class Order(NamedTuple):
         """Which rung of the ladder this order stands on."""
         return self.side, self.level
 
+    def now(self, state: OrderState) -> Order:
+        """The same order in another state. Spelled out because `_replace` costs four times as much."""
+        order_id, side, level, price, size, remaining, _, replaces = self
+        return Order(order_id, side, level, price, size, remaining, state, replaces)
+
 
 class Fill(NamedTuple):
     """The venue reports an execution: `base` and `quote` are what changed hands, both positive."""
@@ -76,47 +81,54 @@ class Holdings(NamedTuple):
         """Orders that rest or are under way, and that nobody has asked the venue to take away."""
         return tuple(order for order in self.orders.values() if order.state != "cancelling")
 
-    def after(self, report: Report) -> Holdings:
-        """Holdings once one report of the venue's has been taken in. Unknown order ids change balances only."""
-        base, quote, orders = self
-        if isinstance(report, Balances):
-            return Holdings(report.base, report.quote, orders)
-        order = orders.get(report.order_id)
-        if isinstance(report, Fill):
-            sign = 1 if report.side == "bid" else -1
-            base += sign * report.base
-            quote -= sign * report.quote
-            if order is not None:
-                remaining = order.remaining - report.base
-                orders = _with(orders, order._replace(remaining=remaining)) if remaining > 0 else _less(orders, order)
-        else:
-            base -= report.fee_base
-            if report.result != "accepted":
-                orders = orders if order is None else _less(orders, order)
-                if report.result == "rejected" and order is not None and order.replaces in orders:
-                    # The embedded cancel is rolled back with the transaction: the old order stays live (XRPL.md A6).
-                    orders = _with(orders, orders[order.replaces]._replace(state="resting"))
-            elif order is not None:  # also of one whose cancel failed: it rests on, and may be cancelled again
-                orders = _with(orders, order._replace(state="resting"))
+    def after(self, *reports: Report) -> Holdings:
+        """Holdings once the venue's reports are taken in, in order. Unknown order ids change balances only."""
+        base, quote = self.base, self.quote
+        orders = dict(self.orders)
+        for report in reports:
+            if isinstance(report, Outcome):
+                base -= report.fee_base
+                _end_or_rest(orders, report)
+            elif isinstance(report, Fill):
+                sign = 1 if report.side == "bid" else -1
+                base += sign * report.base
+                quote -= sign * report.quote
+                _shrink(orders, report)
+            else:
+                base, quote = report
         return Holdings(base, quote, orders)
 
     def once_sent(self, placed: Iterable[Order], cancelling: Iterable[Order]) -> Holdings:
-        """Holdings once orders are sent: `placed` are pending, `cancelling` and what is replaced are on their way out."""
+        """Holdings once orders are sent: `placed` pending, `cancelling` and what is replaced on their way out."""
         orders = dict(self.orders)
         for order in cancelling:
-            orders[order.order_id] = order._replace(state="cancelling")
+            orders[order.order_id] = order.now("cancelling")
         for order in placed:
             if order.replaces is not None:
-                orders[order.replaces] = orders[order.replaces]._replace(state="cancelling")
+                orders[order.replaces] = orders[order.replaces].now("cancelling")
             orders[order.order_id] = order
         return Holdings(self.base, self.quote, orders)
 
 
-def _with(orders: dict[str, Order], order: Order) -> dict[str, Order]:
-    return {**orders, order.order_id: order}
+def _end_or_rest(orders: dict[str, Order], outcome: Outcome) -> None:
+    order = orders.get(outcome.order_id)
+    if order is None:
+        return
+    if outcome.result == "accepted":  # also of one whose cancel failed: it rests on, and may be cancelled again
+        orders[outcome.order_id] = order.now("resting")
+        return
+    del orders[outcome.order_id]
+    if outcome.result == "rejected" and order.replaces in orders:
+        # The embedded cancel is rolled back with the transaction: the old order stays live (XRPL.md A6).
+        orders[order.replaces] = orders[order.replaces].now("resting")
 
 
-def _less(orders: dict[str, Order], order: Order) -> dict[str, Order]:
-    rest = dict(orders)
-    del rest[order.order_id]
-    return rest
+def _shrink(orders: dict[str, Order], fill: Fill) -> None:
+    order = orders.get(fill.order_id)
+    if order is None:
+        return
+    remaining = order.remaining - fill.base
+    if remaining > 0:
+        orders[fill.order_id] = order._replace(remaining=remaining)
+    else:
+        del orders[fill.order_id]

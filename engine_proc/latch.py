@@ -6,8 +6,11 @@
     ended without (crash, kill -9)    the mode it last had             the mode it last had
     cannot be read                    DEGRADED                         DEGRADED
 
-A `rearm` order of the operator names the very session whose mode it lifts, so that an old order can never lift a
-later trip. It is a small JSON file beside the journals.
+The last journal is the newest that says anything: an engine that died, or found the disk full, before its opening was
+on record never quoted and leaves an empty journal, and what held before it still holds.
+
+A `rearm` order of the operator names the very session and the mode that it lifts, so that an old order can never lift
+a later trip. It is a small JSON file beside the journals.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from engine_proc.modes import ModeState
 from shared.codec import read_record
 from shared.errors import JournalCorrupt, JournalUnwritable, KedgeError, RecordUnreadable
 from shared.journal import SUFFIX, Damage, read_frames
-from shared.records import Mode, ModeChanged, SessionClosed, SessionOpened
+from shared.records import BreakerEvent, Mode, ModeChanged, SessionClosed, SessionOpened
 
 REARM_FILE = "rearm.json"
+_KEPT = "kept from session "
 
 
 class LastSession(NamedTuple):
@@ -46,21 +50,25 @@ def start_state(journal_dir: Path, policy: str, now_ns: int) -> Start:
     last = last_session(journal_dir)
     if last is None or last.mode == "ACTIVE" or (last.closed and policy == "on_clean_restart"):
         return Start(ModeState(), None)
-    reason = _rearm_reason(journal_dir, last.session_uid)
+    reason = _rearm_reason(journal_dir, last)
     if reason is not None:
         return Start(ModeState(), ModeChanged(now_ns, 0, last.mode, "ACTIVE", "rearm", reason))
     signal = "halt" if last.mode == "HALT" else "degrade"
-    kept = f"kept from session {last.session_uid}: {last.why}"[:500]
+    kept = last.why or "its reason is not on record"
+    if not kept.startswith(_KEPT):  # through any number of restarts the first session and its reason stay readable
+        kept = f"{_KEPT}{last.session_uid}: {kept}"[:500]
     return Start(ModeState(last.mode, now_ns, kept), ModeChanged(now_ns, 0, last.mode, last.mode, signal, kept))
 
 
 def last_session(journal_dir: Path) -> LastSession | None:
     """The newest session, by name: a session_uid starts with the UTC time of its opening. None if there is none."""
-    journals = sorted(journal_dir.glob(f"*{SUFFIX}"))
-    if not journals:
-        return None
-    path = journals[-1]
-    mode: Mode = "ACTIVE"
+    journals = sorted(journal_dir.glob(f"*{SUFFIX}"), reverse=True)
+    return next((session for session in map(_how_it_ended, journals) if session is not None), None)
+
+
+def _how_it_ended(path: Path) -> LastSession | None:
+    """What a journal says of its session's end; None if it ends, in order or torn, before the session was opened."""
+    mode: Mode | None = None
     why: str | None = None
     closed = False
     try:
@@ -76,11 +84,13 @@ def last_session(journal_dir: Path) -> LastSession | None:
                 mode = record.initial_mode
             elif isinstance(record, ModeChanged):
                 mode, why = record.to_mode, record.reason
+            elif isinstance(record, BreakerEvent) and mode == "ACTIVE":  # killed before the change was on record
+                mode, why = "DEGRADED", f"{record.breaker} tripped at tick {record.tick}"
             elif isinstance(record, SessionClosed):
-                closed = True
+                mode, closed = record.final_mode, True
     except (OSError, JournalCorrupt, RecordUnreadable) as error:
         return LastSession(path.stem, "DEGRADED", closed=False, why=f"its journal cannot be read: {error}")
-    return LastSession(path.stem, mode, closed, why)
+    return None if mode is None else LastSession(path.stem, mode, closed, why)
 
 
 def write_rearm(journal_dir: Path, reason: str, wall_ns: int) -> LastSession:
@@ -91,7 +101,7 @@ def write_rearm(journal_dir: Path, reason: str, wall_ns: int) -> LastSession:
     last = last_session(journal_dir)
     if last is None or last.mode == "ACTIVE":
         raise KedgeError(f"{journal_dir}: nothing to re-arm, the last session did not end in DEGRADED or HALT")
-    order = {"session_uid": last.session_uid, "reason": reason, "wall_ns": wall_ns}
+    order = {"session_uid": last.session_uid, "mode": last.mode, "reason": reason, "wall_ns": wall_ns}
     path = journal_dir / REARM_FILE
     draft = path.with_suffix(".tmp")
     try:
@@ -102,18 +112,20 @@ def write_rearm(journal_dir: Path, reason: str, wall_ns: int) -> LastSession:
     return last
 
 
-def _rearm_reason(journal_dir: Path, session_uid: str) -> str | None:
-    """The operator's reason if there is an order for this very session. An unreadable order is no order."""
+def _rearm_reason(journal_dir: Path, last: LastSession) -> str | None:
+    """The operator's reason if there is an order for this very session and mode. An unreadable order is no order."""
     try:
         order = json.loads((journal_dir / REARM_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    if isinstance(order, dict) and order.get("session_uid") == session_uid and isinstance(order.get("reason"), str):
-        return f"rearm of session {session_uid}: {order['reason']}"[:500]
-    return None
+    named = isinstance(order, dict) and (order.get("session_uid"), order.get("mode")) == (last.session_uid, last.mode)
+    if not named or not isinstance(order.get("reason"), str):
+        return None
+    said = order["reason"].encode(errors="replace").decode()  # a shell may hand over bytes that are not text
+    return f"rearm of session {last.session_uid}: {said}"[:500]
 
 
 def _says_mode(payload: bytes) -> bool:
     """A cheap look at where the kind stands in the wire format, so that a long journal is read in a moment."""
     head = payload[:24]
-    return b"session_opened" in head or b"mode_changed" in head or b"session_closed" in head
+    return any(kind in head for kind in (b"session_opened", b"mode_changed", b"breaker_event", b"session_closed"))

@@ -25,6 +25,7 @@ from shared.records import BreakerEvent, ModeChanged, OrderEvent, Record, Sessio
 log = logging.getLogger(__name__)
 
 WAITING_MAX = 10_000
+_DONT_WAIT = int(zmq.NOBLOCK)
 _SYNC_ALWAYS: frozenset[type[Record]] = frozenset({SessionOpened, BreakerEvent, ModeChanged, SessionClosed})
 
 
@@ -34,8 +35,8 @@ class Recorder(Protocol):
     fault: str | None
     unsent: int
 
-    def emit(self, record: Record) -> None:
-        """Take one record; never raises."""
+    def emit(self, *records: Record) -> None:
+        """Take records, in order; never raises."""
 
     def close(self) -> None:
         """Everything taken is where it belongs, or `fault` says why not."""
@@ -54,8 +55,9 @@ class Push(Protocol):
 class Outbox:
     """Numbers, journals and pushes the records of one session.
 
-    `fault` is None while the journal takes records, else one line that says why it does not; `unsent` counts what
-    the socket refused, `lost` what no longer fitted into the bounded wait for the journal.
+    `fault` is None until the journal refuses something and then says why, for good: after a gap in the record only
+    the operator trusts the disk again. `unsent` counts what the socket refused, `lost` what no longer fitted into
+    the bounded wait for the journal.
     """
 
     def __init__(
@@ -72,49 +74,54 @@ class Outbox:
         self._waiting: deque[bytes] = deque()
         self._syncer = _Syncer(journal, fsync_interval_ms)
 
-    def emit(self, record: Record) -> None:
+    def emit(self, *records: Record) -> None:
         """Journal, then push. After a fault, earlier records go first, so that the journal stays in order."""
-        if len(self._waiting) >= WAITING_MAX:
-            self.lost += 1
-            self._retry()
-            return
-        payload = encode(self._session_uid, self._seq, record)
-        self._seq += 1
         if self._waiting:
-            self._waiting.append(payload)
             self._retry()
+        if len(self._waiting) + len(records) > WAITING_MAX:
+            self.lost += len(records)
             return
-        if self._journalled(payload, sync=type(record) in self._sync_kinds):
-            self._pushed(payload)
-        else:
-            self._waiting.append(payload)
+        session_uid, sync_kinds, sync, payloads = self._session_uid, self._sync_kinds, False, []
+        for record in records:
+            payloads.append(encode(session_uid, self._seq, record))
+            self._seq += 1
+            sync = sync or type(record) in sync_kinds
+        if self._waiting or not self._journalled(payloads, sync=sync):
+            self._waiting += payloads
+            return
+        for payload in payloads:
+            if not self._push.send(payload):
+                self.unsent += 1
 
     def close(self) -> None:
         """Last attempt for what waits, sync, close the file, let the socket drain for its bounded linger."""
         self._retry()
         self._syncer.close()
+        if self._syncer.error is not None:
+            self._say(self._syncer.error)
         self._journal.close()
         self._push.close()
         if self._waiting or self.lost:
             log.error("%d records never reached the journal: %s", len(self._waiting) + self.lost, self.fault)
 
     def _retry(self) -> None:
-        while self._waiting and self._journalled(self._waiting[0], sync=True):
-            self._pushed(self._waiting.popleft())
+        """One by one, so that a disk with little room takes what it can; one sync for all, at the last."""
+        while self._waiting and self._journalled([self._waiting[0]], sync=len(self._waiting) == 1):
+            self.unsent += not self._push.send(self._waiting.popleft())
 
-    def _journalled(self, payload: bytes, *, sync: bool) -> bool:
-        """Whether the record stands in the file. A failed sync is a fault too, but the record need not be repeated."""
+    def _journalled(self, payloads: list[bytes], *, sync: bool) -> bool:
+        """Whether the records stand in the file. A failed sync is a fault too, but they need not be repeated."""
         try:
-            self._journal.append(payload)
+            self._journal.append(*payloads)
         except JournalUnwritable as error:
             self._say(error)
             return False
-        self._syncer.wake()
-        try:
-            if sync:
+        self._syncer.dirty = True
+        if sync:
+            try:
                 self._journal.sync()
-        except JournalUnwritable as error:
-            self._say(error)
+            except JournalUnwritable as error:
+                self._say(error)
         if self._syncer.error is not None:
             self._say(self._syncer.error)
         return True
@@ -123,10 +130,6 @@ class Outbox:
         if self.fault is None:
             log.error("no trading off the record: %s", error)
         self.fault = str(error)
-
-    def _pushed(self, payload: bytes) -> None:
-        if not self._push.send(payload):
-            self.unsent += 1
 
 
 class PushSocket:
@@ -138,11 +141,12 @@ class PushSocket:
         self._socket.setsockopt(zmq.SNDHWM, records_max)  # only counts when set before connect
         self._socket.setsockopt(zmq.LINGER, linger_ms)
         self._socket.connect(endpoint)
+        self._send = self._socket.send
 
     def send(self, payload: bytes) -> bool:
         """Hand one record to ZeroMQ's queue; False when the queue is full."""
         try:
-            self._socket.send(payload, zmq.NOBLOCK)
+            self._send(payload, _DONT_WAIT)
         except zmq.Again:
             return False
         return True
@@ -154,20 +158,16 @@ class PushSocket:
 
 
 class _Syncer:
-    """Asks the disk to keep the journal every `interval_ms` while there is something new, off the tick's thread."""
+    """Asks the disk to keep the journal every `interval_ms` while it is `dirty`, off the tick's thread."""
 
     def __init__(self, journal: JournalWriter, interval_ms: int) -> None:
         self.error: JournalUnwritable | None = None
         self._journal = journal
         self._interval_s = interval_ms / 1e3
-        self._dirty = False
+        self.dirty = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
         self._thread.start()
-
-    def wake(self) -> None:
-        """There is something new in the file."""
-        self._dirty = True
 
     def close(self) -> None:
         """Sync once more and end the thread."""
@@ -178,9 +178,9 @@ class _Syncer:
         last_round = False
         while not last_round:
             last_round = self._stop.wait(self._interval_s)
-            if not self._dirty:
+            if not self.dirty:
                 continue
-            self._dirty = False
+            self.dirty = False
             try:
                 self._journal.sync()
             except JournalUnwritable as error:

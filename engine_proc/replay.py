@@ -51,13 +51,14 @@ class Comparison:
         """Tick of the recorded session's first breaker event, as far as the replay has come."""
         return self._feed.trip_tick
 
-    def emit(self, record: Record) -> None:
-        """Take one record of the replay."""
-        if isinstance(record, BreakerEvent):
-            self.replayed_trip_tick = record.tick
-        elif isinstance(record, TickRecord):
-            assert self._feed.current is not None, "a replayed tick has a recorded one"
-            self._compare(self._feed.current.record, record)
+    def emit(self, *records: Record) -> None:
+        """Take records of the replay."""
+        for record in records:
+            if isinstance(record, BreakerEvent):
+                self.replayed_trip_tick = record.tick
+            elif isinstance(record, TickRecord):
+                assert self._feed.current is not None, "a replayed tick has a recorded one"
+                self._compare(self._feed.current.record, record)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -13,6 +13,8 @@ from shared.records import Side
 from shared.settings import Strategy as StrategySettings
 from shared.settings import Volatility as VolatilitySettings
 
+_GRID_SLACK = 1e-12  # a touch so near to a multiple of the quantum is that multiple: only floats keep them apart
+
 
 class Intent(NamedTuple):
     """An order we would like to have resting: rung `level` of the ladder on one side."""
@@ -80,8 +82,8 @@ class Strategy:
         if market.amm is not None:
             best_ask = min(best_ask, market.amm.ask)
             best_bid = max(best_bid, market.amm.bid)
-        bid_below = math.ceil(best_ask / quantum)
-        ask_above = math.floor(best_bid / quantum)
+        bid_below = math.ceil(best_ask / quantum * (1.0 - _GRID_SLACK))
+        ask_above = math.floor(best_bid / quantum * (1.0 + _GRID_SLACK))
         intents: list[Intent] = []
         for level, step_bps, size in self._rungs:
             distance = (half_spread_bps + step_bps) / 1e4

@@ -21,7 +21,7 @@ class Summary:
         self.orders_submitted = 0
         self.orders_denied = 0
         self.breaker_trips = 0
-        self._bias_threshold_bps = bias_threshold_bps
+        self._bias_nano_bps = to_nano_bps(bias_threshold_bps)
         self._above_n = 0
         self._sum_nano_bps = 0
         self._sum_abs_nano_bps = 0
@@ -46,7 +46,7 @@ class Summary:
         self._above_n += size_bps > ABOVE_BPS
         if self._max_abs_bps is None or size_bps > self._max_abs_bps:
             self._max_abs_bps = size_bps
-        if self._first_tick_at_bias is None and size_bps >= self._bias_threshold_bps:
+        if self._first_tick_at_bias is None and abs(error_nano_bps) >= self._bias_nano_bps:
             self._first_tick_at_bias = record.tick
 
     def tripped(self, tick: int) -> None:

@@ -24,21 +24,25 @@ class ReplayVenue:
     def __init__(self, feed: ReplayFeed) -> None:
         self._feed = feed
         self._held = Holdings.of(_NO_FEE, _NO_FEE)
-        self._under_way: list[Outcome] = []
+        self._under_way: list[tuple[str, Outcome]] = []  # with the order whose transaction brings it about
 
     def reports(self, market: MarketView) -> tuple[Report, ...]:
         """What became of our orders by this view: the record where it speaks, otherwise acceptance."""
         del market
         tick = self._feed.current
         assert tick is not None, "a view comes from a recorded tick"
-        ended = {event.order_id: event for event in tick.outcomes}
-        reports: list[Report] = [outcome for outcome in self._under_way if outcome.order_id not in ended]
+        ended = {event.order_id for event in tick.outcomes}
+        refused = {event.order_id for event in tick.outcomes if event.event == "rejected"}
+        reports: list[Report] = [
+            outcome
+            for cause, outcome in self._under_way
+            if outcome.order_id not in ended and cause not in refused  # what a refused order was to replace rests on
+        ]
         self._under_way.clear()
         reports += [_fill(record) for record in tick.fills]
         reports += [_outcome(event) for event in tick.outcomes]
         reports.append(_balances(tick))
-        for report in reports:
-            self._held = self._held.after(report)
+        self._held = self._held.after(*reports)
         return tuple(reports)
 
     def submit(self, plan: Plan) -> None:
@@ -47,16 +51,16 @@ class ReplayVenue:
         self._held = self._held.once_sent(placed, plan.cancel)
         for order in placed:
             if order.replaces is not None:
-                self._under_way.append(Outcome(order.replaces, "cancelled", "replaced", _NO_FEE))
-            self._under_way.append(Outcome(order.order_id, "accepted", None, _NO_FEE))
-        self._under_way += (Outcome(order.order_id, "cancelled", None, _NO_FEE) for order in plan.cancel)
+                self._under_way.append((order.order_id, Outcome(order.replaces, "cancelled", "replaced", _NO_FEE)))
+            self._under_way.append((order.order_id, Outcome(order.order_id, "accepted", None, _NO_FEE)))
+        for order in plan.cancel:
+            self._under_way.append((order.order_id, Outcome(order.order_id, "cancelled", None, _NO_FEE)))
 
     def settle(self) -> tuple[Report, ...]:
         """Everything under way happens."""
-        reports = tuple(self._under_way)
+        reports = tuple(outcome for _, outcome in self._under_way)
         self._under_way.clear()
-        for report in reports:
-            self._held = self._held.after(report)
+        self._held = self._held.after(*reports)
         return reports
 
     def truth(self) -> VenueTruth:

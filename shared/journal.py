@@ -99,7 +99,7 @@ class JournalWriter:
         Raises `JournalUnwritable`; the file then ends as before.
         """
         position = self._position
-        self._write(b"".join([frame(payload) for payload in payloads]))
+        self._write(frame(payloads[0]) if len(payloads) == 1 else b"".join(map(frame, payloads)))
         return position
 
     def sync(self) -> None:

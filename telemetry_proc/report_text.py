@@ -60,8 +60,9 @@ def _head(report: Report) -> Iterator[str]:
         f"{count(ticks.recorded, 'tick')}{missing} ({duration(ticks.duration_s)})  nulls {pct(nulls.share_pct)}  "
         f"armed {pct(report.guard.armed_pct)}  replay {_fidelity(report.guard)}"
     )
-    since = f"  market time from {to_the_second(ticks.market_time_from)}" if ticks.market_time_from else ""
-    yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}{since}"
+    yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}"
+    if ticks.market_time_from is not None:
+        yield f"times below are the market's own; its clock stood at {to_the_second(ticks.market_time_from)} at tick {count(ticks.first or 1)}"
 
 
 def _fidelity(guard: Guard) -> str:

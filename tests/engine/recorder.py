@@ -26,8 +26,8 @@ class KeptRecords:
         self.unsent = 0
         self.records: list[Record] = []
 
-    def emit(self, record: Record) -> None:
-        self.records.append(record)
+    def emit(self, *records: Record) -> None:
+        self.records.extend(records)
 
     def close(self) -> None:
         pass
