@@ -56,8 +56,8 @@ def replay(journal: Path, config_path: Path | None, overrides: tuple[str, ...], 
 
     \b
     Examples:
-      kedge-engine replay data/journal/20261120T140209-7f3a9c.kj
-      kedge-engine replay data/journal/20261120T140209-7f3a9c.kj -c config/paper.yaml --json
+      kedge-engine replay data/journal/20261120T140209113-7f3a9c.kj
+      kedge-engine replay data/journal/20261120T140209113-7f3a9c.kj -c config/paper.yaml --json
     """
     if overrides and config_path is None:
         raise click.UsageError("--set needs -c: without it the session's own settings are replayed")

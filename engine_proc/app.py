@@ -30,7 +30,7 @@ from engine_proc.venue_paper import PaperVenue
 from engine_proc.venue_replay import ReplayVenue
 from shared.clock import Clock, MarketClock, SystemClock
 from shared.config import LoadedConfig, build_config
-from shared.errors import ConfigError, FailSafeStop, KedgeError
+from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeError
 from shared.journal import JournalWriter, journal_path
 from shared.records import VenueMode
 from shared.settings import Config
@@ -67,6 +67,8 @@ def run_session(loaded: LoadedConfig) -> None:
         )  # fmt: skip
         with stopped_by_signals(engine, stop):
             end(engine, *outcome_of(engine))
+    if outbox.fault is not None:
+        raise JournalUnwritable(f"the record of this session is not whole: {outbox.fault}")
 
 
 def outcome_of(engine: Engine) -> tuple[str, KedgeError | None]:
@@ -79,8 +81,10 @@ def outcome_of(engine: Engine) -> tuple[str, KedgeError | None]:
     except Exception as error:
         log.exception("a fault in Kedge itself; the engine stops and stays stopped")
         engine.enter_halt(f"fatal_fault: {type(error).__name__}: {error}"[:500], engine.clock.now_ns())
+        survivors = engine.withdraw()
+        orders = f"orders that may still be live: {', '.join(survivors)}" if survivors else "no order is left"
         raise FailSafeStop(
-            "stopped by a fault in Kedge itself, all orders cancelled; start again after `kedge-engine rearm`"
+            f"stopped by a fault in Kedge itself, {orders}; start again after `kedge-engine rearm`"
         ) from error
 
 
@@ -101,16 +105,12 @@ def end(engine: Engine, end_reason: str, error: KedgeError | None) -> None:
 def replay_journal(path: Path, loaded: LoadedConfig | None) -> tuple[Comparison, Engine]:
     """Drive the engine with a stored journal, under its own settings or others; nothing is written anywhere."""
     clock = MarketClock()
-    feed = ReplayFeed(path, clock)
-    recorded = build_config(json.loads(feed.opened.config_json), str(path))
-    config = (loaded or recorded).config
-    comparison = Comparison(feed)
-    engine = Engine(config, clock, feed, ReplayVenue(feed), comparison, ModeState(feed.opened.initial_mode))
-    try:
+    with closing(ReplayFeed(path, clock)) as feed:
+        config = (loaded or build_config(json.loads(feed.opened.config_json), str(path))).config
+        comparison = Comparison(feed)
+        engine = Engine(config, clock, feed, ReplayVenue(feed), comparison, ModeState(feed.opened.initial_mode))
         while (market := feed.next()) is not None:
             engine.tick(market)
-    finally:
-        feed.close()
     return comparison, engine
 
 
@@ -182,14 +182,20 @@ def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_ord
     journal = JournalWriter(journal_path(journal_dir, session_uid))
     if telemetry.endpoint.startswith("ipc://"):
         socket_dir = Path(telemetry.endpoint.removeprefix("ipc://")).parent
-        socket_dir.mkdir(mode=IPC_DIR_MODE, parents=True, exist_ok=True)
+        try:
+            socket_dir.mkdir(mode=IPC_DIR_MODE, parents=True, exist_ok=True)
+        except OSError as error:
+            journal.close()
+            journal.path.unlink()
+            raise ConfigError(f"telemetry.endpoint: cannot create {socket_dir}: {error.strerror}") from None
     push = PushSocket(telemetry.endpoint, records_max=telemetry.outbox_max, linger_ms=telemetry.linger_ms)
     return Outbox(session_uid, journal, push, sync_orders=sync_orders, fsync_interval_ms=telemetry.fsync_interval_ms)
 
 
 def new_session_uid() -> str:
-    """UTC start time and six random hex digits: sorts by time, unique, a file name, easy to abbreviate."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    """UTC start time in milliseconds and six random hex digits: sorts by time, unique, a file name, abbreviable."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
 
 
 class PacedFeed:

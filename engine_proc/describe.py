@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     held: Holdings  # as the strategy saw them
     plan: Plan
     denials: tuple[Denial, ...]
-    guard_reason: str | None  # set on the tick of a trip
+    withheld: str | None  # why the engine itself kept its quotes back: the guard tripped, the journal takes nothing
     open_orders: int
     cancels: int
     fills: int
@@ -113,12 +113,11 @@ def _distance_bps(upper: float | None, lower: float | None, mid: float | None) -
 
 
 def _why_none(side: Side, seen: Seen) -> str:
-    """The earliest step that took this side away: the strategy, the guard, or the gate's first refusal."""
+    """The earliest step that took this side away: the strategy, the engine itself, or the gate's first refusal."""
     if seen.proposal.skip_reason is not None:
         return seen.proposal.skip_reason
-    if seen.guard_reason is not None:
-        return seen.guard_reason
-    return next((denial.reason for denial in seen.denials if denial.intent.side == side), "NO_INTENT")
+    refused = next((denial.reason for denial in seen.denials if denial.intent.side == side), None)
+    return seen.withheld or refused or "NO_INTENT"
 
 
 def breaker_event(

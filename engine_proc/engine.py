@@ -29,6 +29,8 @@ from shared.settings import Config
 
 log = logging.getLogger(__name__)
 
+WITHDRAWAL_ROUNDS_MAX = 3
+
 
 class SessionFacts(NamedTuple):
     """What the first record of a session says about it, beside its start."""
@@ -61,7 +63,7 @@ class Engine:
         self.tick_number = 0
         self.order_number = 0
         self.cancels_this_tick = 0
-        self.recent_submits: deque[int] = deque(maxlen=config.gate.rate_window_ticks)
+        self.recent_submits: deque[int] = deque(maxlen=config.gate.rate_window_ticks - 1)  # the window less this tick
         self.last_denials: dict[tuple[Side, int], str] = {}
 
     # ------------------------------------------------------------------------------------------------ the tick
@@ -84,7 +86,7 @@ class Engine:
         intents = () if tripped else proposal.intents
 
         cleared = self.clear(intents, market)
-        plan = self.carry_out(cleared.intents, market.ts_ns)
+        sent = self.carry_out(cleared.intents, market.ts_ns)
 
         seen = describe.Seen(
             tick=self.tick_number,
@@ -92,9 +94,9 @@ class Engine:
             proposal=proposal,
             anchor_error_bps=self.strategy.last_anchor_divergence_bps,
             held=held,
-            plan=plan,
+            plan=sent,
             denials=cleared.denials,
-            guard_reason="GUARD_ANCHOR_SATURATION" if tripped else None,
+            withheld="GUARD_ANCHOR_SATURATION" if tripped else "JOURNAL_UNWRITABLE" if self.recorder.fault else None,
             open_orders=len(self.holdings.live_orders()),
             cancels=self.cancels_this_tick,
             fills=fills,
@@ -174,25 +176,28 @@ class Engine:
         return clearance
 
     def carry_out(self, desired: tuple[Intent, ...], now_ns: int) -> Plan:
-        """What we want against what rests, as a plan; then the plan to the venue."""
+        """What we want against what rests, as a plan; then the plan to the venue. Returns what was really sent."""
         tolerance_bps = self.config.strategy.quote.requote_tolerance_bps
         plan = execution.plan(desired, self.holdings.orders.values(), self.new_order_id, tolerance_bps)
         self.recent_submits.append(len(plan.replace) + len(plan.place))
-        self.send(plan, now_ns)
-        return plan
+        return self.send(plan, now_ns)
 
-    def send(self, plan: Plan, now_ns: int) -> None:
+    def send(self, plan: Plan, now_ns: int) -> Plan:
         """On record first, then to the venue: no order may exist that the journal has not heard of."""
         placed = plan.replace + plan.place
         if not (placed or plan.cancel):
-            return
+            return plan
         self.recorder.emit(
             *(describe.order_event(order, "submitted", self.tick_number, now_ns) for order in placed),
             *(describe.order_event(order, "cancel_sent", self.tick_number, now_ns) for order in plan.cancel),
         )
+        if placed and self.recorder.fault is not None:
+            self.enter_degraded("journal_unwritable", now_ns)  # which cancels, whether on record or not
+            return Plan()
         self.cancels_this_tick += len(plan.cancel)
         self.holdings = self.holdings.once_sent(placed, plan.cancel)
         self.venue.submit(plan)
+        return plan
 
     def new_order_id(self, intent: Intent) -> str:
         """Unique in the session, the same in every run of it: side, rung, running number."""
@@ -259,10 +264,8 @@ class Engine:
 
         Returns the ids of orders that could not be confirmed cancelled; they may still be live.
         """
+        survivors = self.withdraw()
         now_ns = self.clock.now_ns()
-        self.cancel_all(now_ns)
-        self.take_reports(self.venue.settle(), now_ns, None)
-        survivors = self.surviving_orders()
         for key, value in self.summary.statements():
             self.recorder.emit(EngineState(now_ns, key, value))
         self.recorder.emit(
@@ -282,8 +285,18 @@ class Engine:
         )
         return survivors
 
-    def surviving_orders(self) -> tuple[str, ...]:
-        """Orders of ours that the venue still has; if it cannot be asked, every order we know of."""
+    def withdraw(self) -> tuple[str, ...]:
+        """Take every order off the venue and verify that with it. Returns the ids that may still be live.
+
+        More than one round, because a replacement refused on the way brings back the order that it was to replace.
+        If the venue cannot be asked, every order we know of may be live.
+        """
+        now_ns = self.clock.now_ns()
+        for _ in range(WITHDRAWAL_ROUNDS_MAX):
+            self.cancel_all(now_ns)
+            self.take_reports(self.venue.settle(), now_ns, None)
+            if not self.holdings.live_orders():
+                break
         try:
             return tuple(self.venue.truth().orders)
         except VenueUnreachable:

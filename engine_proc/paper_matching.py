@@ -122,6 +122,11 @@ def size_at(side: Side, limit: float, levels: tuple[Level, ...]) -> int:
     return 0
 
 
+def out_of_reach(order: Resting, flow: Print) -> bool:
+    """Whether a print of the book stopped before our price: nothing of it concerns us, not even the queue before us."""
+    return flow.pool_after is None and not reaches(order.side, order.limit, flow.price)
+
+
 def share_of(order: Resting, flow: Print, volume: int, handed: int) -> tuple[int, int]:
     """Drops of a print that come to this order, and the queue then left before it.
 
@@ -134,8 +139,8 @@ def share_of(order: Resting, flow: Print, volume: int, handed: int) -> tuple[int
     better of book and pool on every pass (XRPL.md A3).
     """
     left = volume - handed
-    if flow.pool_after is not None:
-        pool = flow.pool_after
+    pool = flow.pool_after
+    if pool is not None:
         beyond = pool.base_sold_beyond(order.limit) if order.side == "bid" else pool.base_bought_beyond(order.limit)
         share = min(volume, int(beyond * DROPS)) - handed
         return (share, 0) if share > 0 else (0, order.ahead)
@@ -152,12 +157,15 @@ def share_of(order: Resting, flow: Print, volume: int, handed: int) -> tuple[int
 
 def crosses(side: Side, limit: float, visible: Visible) -> bool:
     """Whether an order with this limit would take anything at all: the cheap question before `cross`."""
-    pool = visible.pool
+    bids, asks, pool = visible
     if side == "bid":
-        asks = visible.asks
-        return (bool(asks) and limit >= asks[0].price) or (pool is not None and limit > pool.ask)
-    bids = visible.bids
-    return (bool(bids) and limit <= bids[0].price) or (pool is not None and limit < pool.bid)
+        if asks and limit >= asks[0].price:
+            return True
+        # No pool sells below its spot, so most bids need no look at the fee.
+        return pool is not None and limit > pool.quote / pool.base and limit > pool.ask
+    if bids and limit <= bids[0].price:
+        return True
+    return pool is not None and limit < pool.quote / pool.base and limit < pool.bid
 
 
 def cross(order: Order, wanted: int, funds: Decimal, visible: Visible) -> Crossing:

@@ -6,6 +6,7 @@ No offer is ever placed through the pool's price, fee included: on the ledger it
 
 from __future__ import annotations
 
+import math
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -54,12 +55,17 @@ class Ladder(NamedTuple):
         """Bids and asks around `centre`, a whole side moved away where its first rung would reach the pool's price."""
         inside, rungs = self
         first = rungs[0][0]
-        below = min(centre, pool_ask / inside * first)
-        above = max(centre, pool_bid * inside / first)
-        return (
-            [_new(Level, (below / up, size)) for up, size in rungs],
-            [_new(Level, (above * up, size)) for up, size in rungs],
-        )
+        highest_below, lowest_above = pool_ask / inside * first, pool_bid * inside / first
+        below = highest_below if highest_below < centre else centre
+        above = lowest_above if lowest_above > centre else centre
+        # One loop with everything at hand, and no `min` and `max`: this is the busiest spot of the whole market.
+        bids: list[Level] = []
+        asks: list[Level] = []
+        new, level = _new, Level
+        for up, size in rungs:
+            bids.append(new(level, (below / up, size)))
+            asks.append(new(level, (above * up, size)))
+        return bids, asks
 
 
 class Makers:
@@ -174,26 +180,27 @@ class Makers:
         self._merge()
 
     def _merge(self) -> None:
-        bids = self._main_bids + self._slow_bids + self._dust_bids
+        bids = self._main_bids + self._slow_bids
+        if self._dust_bids:
+            bids += self._dust_bids
         bids.sort(key=_by_price, reverse=True)
         self.bids = tuple(bids)
-        asks = self._main_asks + self._slow_asks + self._dust_asks
+        asks = self._main_asks + self._slow_asks
+        if self._dust_asks:
+            asks += self._dust_asks
         asks.sort(key=_by_price)
         self.asks = tuple(asks)
 
     def _reached(self, pool_bid: float, pool_ask: float) -> bool:
         """Whether the market has moved so far that an offer left behind meets the pool or the other side."""
-        bids, asks = self.bids, self.asks
-        return bool(
-            (bids and bids[0].price >= pool_ask)
-            or (asks and asks[0].price <= pool_bid)
-            or (bids and asks and bids[0].price >= asks[0].price)
-        )
+        bid = self.bids[0].price if self.bids else 0.0
+        ask = self.asks[0].price if self.asks else math.inf
+        return bid >= pool_ask or ask <= pool_bid or bid >= ask
 
 
 def _remaining(offers: list[Level], left: tuple[Level, ...]) -> list[Level]:
     """What is left of one owner's offers (best first) on a side where now `left` remains of all: a tail of them."""
-    if not left:
+    if not left or not offers:
         return []
     tip = left[0]
     for first, offer in enumerate(offers):

@@ -39,12 +39,12 @@ def sweep(
     while size >= DROP:
         tip = levels[0] if levels else None
         if tip is not None and sign * (tip.price - edge) <= SAME_QUALITY * tip.price:
-            if sign * (tip.price - limit) > 0.0:
+            price, offered = tip
+            if sign * (price - limit) > 0.0:
                 break
-            taken = min(size, tip.size)
-            prints.append(Print(side, tip.price, taken))
-            rest = () if taken == tip.size else (Level(tip.price, tip.size - taken),)
-            levels = rest + levels[1:]
+            taken = size if size < offered else offered
+            prints.append(Print(side, price, taken))
+            levels = levels[1:] if taken == offered else (Level(price, offered - taken), *levels[1:])
         else:
             target = limit if tip is None or sign * (tip.price - limit) > 0.0 else tip.price
             taken = min(size, base_until(pool, side, target)) if pool_open else 0.0

@@ -37,6 +37,7 @@ from engine_proc.paper_matching import (
     cross,
     crosses,
     drops,
+    out_of_reach,
     quote_of,
     reaches,
     share_of,
@@ -49,6 +50,8 @@ from shared.settings import Paper
 
 PRICE_QUANTUM_MIN = Decimal("1e-9")  # finer, and a drop would be worth less than the finest amount of quote
 NO_FEE = Decimal(0)
+
+_new = tuple.__new__  # half the price of Outcome(...), where a quote replaced is two of them
 
 
 class PaperVenue:
@@ -65,6 +68,7 @@ class PaperVenue:
         self._object_reserve_drops = int(settings.object_reserve_base * DROPS)
         self._base_drops = int(settings.base_balance * DROPS)
         self._quote = settings.quote_balance
+        self._size, self._size_drops = Decimal(0), 0  # of the last order
         self._open: dict[str, Resting] = {}  # oldest first
         self._under_way: deque[tuple[int, Plan]] = deque()  # with the number of the view that it takes effect on
         self._visible = Visible()
@@ -113,7 +117,9 @@ class PaperVenue:
     def _meet(self, flow: Print) -> None:
         """Share one print out among our orders on the side it hits: best price first, then the older."""
         side: Side = "bid" if flow.taker_side == "sell" else "ask"
-        ours = [order for order in self._open.values() if order.side == side]
+        ours = [order for order in self._open.values() if order.side == side and not out_of_reach(order, flow)]
+        if not ours:
+            return
         if len(ours) > 1:
             ours.sort(key=lambda order: order.limit, reverse=side == "bid")  # stable, so older orders stay first
         volume, handed = drops(flow.size), 0
@@ -146,10 +152,10 @@ class PaperVenue:
     def _take_effect(self, *, until_view: int) -> None:
         """Apply what is due: cancels first, to free reserve and to keep our own orders from meeting each other."""
         while self._under_way and self._under_way[0][0] <= until_view:
-            _, plan = self._under_way.popleft()
-            for order in plan.cancel:
+            _, (_, replace, place, cancel) = self._under_way.popleft()
+            for order in cancel:
                 self._cancel(order.order_id)
-            for order in (*plan.replace, *plan.place):
+            for order in replace + place:
                 self._create(order)
 
     def _cancel(self, order_id: str) -> None:
@@ -169,10 +175,11 @@ class PaperVenue:
         if refusal is not None:
             self._refuse(order, refusal)
             return
-        old = order.replaces if order.replaces in open_orders else None
+        order_id, side, _, price, size, _, _, replaces = order
+        old = replaces if replaces in open_orders else None
         objects = len(open_orders) - (old is not None)
-        new = Resting(order.order_id, order.side, order.price, float(order.price), int(order.size * DROPS), ahead=0)
-        crossing = self._crossing(order, new, objects)
+        new = Resting(order_id, side, price, float(price), self._drops_of(size), 0)
+        crossing = self._crossing(order, new, objects) if crosses(side, new.limit, self._visible) else None
         passed = self._own_orders_passed(new, crossing, old)
         # The reserve comes last, asked of the balance from before the transaction. Its lack is only forgiven when
         # something was taken; then the order leaves no remainder.
@@ -184,26 +191,25 @@ class PaperVenue:
         self._base_drops -= self._fee_drops
         if old is not None:
             self._delete(old, "replaced")
-        self._reported.append(Outcome(order.order_id, "accepted", None, self._fee))
-        for order_id in passed:
-            self._delete(order_id, "own_cross")
+        self._reported.append(_new(Outcome, (order_id, "accepted", None, self._fee)))
+        for own_id in passed:
+            self._delete(own_id, "own_cross")
         if crossing is not None:
             self._visible = crossing.left
-            for price, base_drops in crossing.takes:
-                self._exchange(new, "taker", price, base_drops)
+            for maker_price, base_drops in crossing.takes:
+                self._exchange(new, "taker", maker_price, base_drops)
         if new.remaining > 0:
-            levels = self._visible.bids if new.side == "bid" else self._visible.asks
-            new.ahead = size_at(new.side, new.limit, levels)
-            open_orders[new.order_id] = new
+            new.ahead = size_at(side, new.limit, self._visible.bids if side == "bid" else self._visible.asks)
+            open_orders[order_id] = new
             if crossing is not None and crossing.unfunded:
-                self._delete(new.order_id, "unfunded")
+                self._delete(order_id, "unfunded")
             elif not reserved:
-                self._delete(new.order_id, "reserve")
+                self._delete(order_id, "reserve")
 
     def _refusal(self, order: Order) -> str | None:
         """What the ledger would answer before it looks at the book; None if nothing is wrong."""
-        price, size = order.price, order.size
-        if price <= 0 or size <= 0 or price % self._price_quantum or size % self._size_quantum:
+        price = order.price
+        if price <= 0 or price % self._price_quantum or not self._drops_of(order.size):
             return "temBAD_OFFER"
         if self._base_drops < self._fee_drops:
             return "terINSUF_FEE_B"
@@ -219,10 +225,8 @@ class PaperVenue:
             self._base_drops -= self._fee_drops
         self._reported.append(Outcome(order.order_id, "rejected", reason, self._fee if charged else NO_FEE))
 
-    def _crossing(self, order: Order, new: Resting, objects: int) -> Crossing | None:
-        """What the order would take on arrival; None when nothing visible is within its limit."""
-        if not crosses(new.side, new.limit, self._visible):
-            return None
+    def _crossing(self, order: Order, new: Resting, objects: int) -> Crossing:
+        """What the order would take on arrival."""
         spendable = self._base_drops - self._fee_drops - self._reserve_drops(objects)
         return cross(order, new.remaining, self._quote if new.side == "bid" else base_amount(spendable), self._visible)
 
@@ -235,7 +239,7 @@ class PaperVenue:
         met = [own for own in self._open.values() if own.side != side and reaches(side, reach, own.limit)]
         if crossing is not None and (crossing.remaining == 0 or crossing.unfunded):
             met = [own for own in met if own.limit != reach]
-        return [own.order_id for own in met if own.order_id != old]
+        return [own.order_id for own in met if own.order_id != old] if met else []
 
     # ------------------------------------------------------------------------------------------------- the account
 
@@ -244,6 +248,13 @@ class PaperVenue:
         if order.side == "bid":
             return affordable("bid", order.price, self._quote)
         return max(0, self._base_drops - self._reserve_drops(len(self._open)))
+
+    def _drops_of(self, size: Decimal) -> int:
+        """An order's size in drops, 0 if it may not have it. Worked out once while orders keep asking for the same."""
+        if size != self._size:
+            allowed = size > 0 and size % self._size_quantum == 0
+            self._size, self._size_drops = size, int(size * DROPS) if allowed else 0
+        return self._size_drops
 
     def _reserve_drops(self, objects: int) -> int:
         """What must stay for this many open orders and the trust line of the quote currency."""
@@ -268,7 +279,7 @@ class PaperVenue:
 
     def _delete(self, order_id: str, reason: str) -> None:
         del self._open[order_id]
-        self._reported.append(Outcome(order_id, "cancelled", reason, NO_FEE))
+        self._reported.append(_new(Outcome, (order_id, "cancelled", reason, NO_FEE)))
 
     def _collect(self) -> tuple[Report, ...]:
         reported, self._reported = self._reported, []

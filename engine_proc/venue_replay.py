@@ -16,9 +16,10 @@ _NO_FEE = Decimal(0)
 class ReplayVenue:
     """Accepts every order; fills and refuses those that the record says were filled and refused.
 
-    Under the recorded configuration order ids are the same, so holdings, skew and quotes come out the same. Under
-    another configuration the recorded fills belong to orders that do not exist; balances are still those of the
-    record, because nobody can know what other quotes would have earned.
+    Under the recorded configuration order ids are the same, so holdings, skew and quotes come out the same; only of a
+    venue that takes longer than a view to answer, orders stand earlier here than they did. Under another
+    configuration the recorded fills belong to orders that do not exist; balances are still those of the record,
+    because nobody can know what other quotes would have earned.
     """
 
     def __init__(self, feed: ReplayFeed) -> None:

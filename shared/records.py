@@ -47,7 +47,9 @@ class Doc(NamedTuple):
 class SessionOpened(NamedTuple):
     """The first record of every session (seq 0): who runs, on what, with which settings."""
 
-    ts_ns: Annotated[Int, Doc("ns since 1970", "market time of the opening")]
+    ts_ns: Annotated[
+        Int, Doc("ns since 1970", "market time of the opening; 0 where the market's clock starts with its first view")
+    ]
     wall_ns: Annotated[Int, Doc("ns since 1970", "wall clock of the opening")]
     venue_mode: Annotated[VenueMode, Doc("", "what the orders go to")]
     pair: Annotated[Name, Doc("", "base/quote")]

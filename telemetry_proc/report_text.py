@@ -62,7 +62,8 @@ def _head(report: Report) -> Iterator[str]:
     )
     yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}"
     if ticks.market_time_from is not None:
-        yield f"times below are the market's own; its clock stood at {to_the_second(ticks.market_time_from)} at tick {count(ticks.first or 1)}"
+        began = to_the_second(ticks.market_time_from)
+        yield f"times below are the market's own; its clock stood at {began} at tick {count(ticks.first or 1)}"
 
 
 def _fidelity(guard: Guard) -> str:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import apsw
 import pytest
 
-from tests.e2e.pair import Home, assert_database_equals_journal, command, engine, query, writer
+from shared.records import OrderEvent, SessionClosed
+from tests.e2e.pair import (
+    REPO,
+    TAPE,
+    WAIT_S,
+    Home,
+    assert_database_equals_journal,
+    command,
+    engine,
+    journal_records,
+    query,
+    writer,
+)
 
 
 def one_line(stderr: str, *words: str) -> None:
@@ -135,10 +150,6 @@ def test_given_a_tape_that_breaks_off_in_the_middle_then_orders_cancelled_and_th
     home: Home, started
 ) -> None:
     tape = home.directory / "broken.jsonl"
-    import gzip
-
-    from tests.e2e.pair import TAPE
-
     with gzip.open(TAPE, "rb") as source:
         lines = [source.readline() for _ in range(40)]
     lines[20] = b'{"seq": 19, "broken\n'
@@ -146,10 +157,34 @@ def test_given_a_tape_that_breaks_off_in_the_middle_then_orders_cancelled_and_th
     running = started(engine(home, f"market.tape={tape}", "telemetry.linger_ms=0"))
     assert running.ended() != 0
     one_line("\n".join(running.lines), "broken.jsonl", "21")
-    from shared.records import SessionClosed
-    from tests.e2e.pair import journal_records
-
     closed = journal_records(home.journals()[0])[-1]
     assert isinstance(closed, SessionClosed)
     assert closed.orders_surviving == 0
     assert "broken.jsonl" in closed.end_reason
+
+
+def test_given_a_disk_that_fills_up_then_degraded_exit_75_and_the_journal_whole_up_to_there(home: Home) -> None:
+    # Given a limit on file sizes that the journal reaches in the middle of the session
+    limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); " \
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); " \
+        "from engine_proc.__main__ import main; main()"  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "run", "-c", str(home.config), "--set", "telemetry.linger_ms=0"],
+        capture_output=True, text=True, cwd=REPO, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    # Then the engine has stopped quoting, says so, and the journal ends with a whole record
+    assert done.returncode == 75, done.stderr
+    one_line(done.stderr, "not whole")
+    assert "journal_unwritable" in done.stderr
+    (journal,) = home.journals()
+    assert 99_000 < journal.stat().st_size <= 100_000
+    assert any(isinstance(record, OrderEvent) for record in journal_records(journal))
+
+
+def test_given_a_socket_directory_that_cannot_be_made_then_exit_78_and_no_journal(home: Home) -> None:
+    (home.directory / "file").write_text("not a directory")
+    endpoint = f"telemetry.endpoint=ipc://{home.directory}/file/t.sock"
+    done = command("engine_proc", "run", "-c", str(home.config), "--set", endpoint)
+    assert done.returncode == 78, done.stderr
+    one_line(done.stderr, "telemetry.endpoint", "file")
+    assert home.journals() == []

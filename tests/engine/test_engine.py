@@ -279,6 +279,47 @@ def test_given_journal_fault_when_ticking_then_degraded_and_everything_cancelled
     assert records.of(TickRecord)[-1].orders_submitted == 0
 
 
+class FullDisk(KeptRecords):
+    """A recorder whose journal takes nothing from the given record on; what it refuses, it says at once."""
+
+    def __init__(self, full_from: int) -> None:
+        super().__init__()
+        self.full_from = full_from
+
+    def emit(self, *records) -> None:
+        super().emit(*records)
+        if len(self.records) > self.full_from:
+            self.fault = "journal: No space left on device"
+
+
+def test_given_the_journal_fails_on_this_very_ticks_orders_then_none_of_them_reaches_the_venue() -> None:
+    made, _ = engine()
+    made.tick(view(1))
+    made.tick(view(2))
+    made.recorder = FullDisk(full_from=0)
+    sent: list[int] = []
+    submit = made.venue.submit
+    made.venue.submit = lambda plan: (sent.append(len(plan.replace) + len(plan.place)), submit(plan))[1]
+    record = made.tick(view(3, mid=1.35))
+    assert sum(sent) == 0
+    assert (record.mode, record.orders_submitted, record.orders_cancelled) == ("DEGRADED", 0, 4)
+    assert record.no_quote_reason_bid == "JOURNAL_UNWRITABLE"
+    made.tick(view(4, mid=1.35))
+    assert open_orders(made) == {}
+
+
+def test_given_a_rate_limit_when_every_tick_requotes_then_no_window_holds_more_than_it_allows() -> None:
+    limited = config(
+        "gate.submits_per_window_max=6", "gate.rate_window_ticks=3", "strategy.quote.requote_tolerance_bps=0.0"
+    )
+    made, records = engine(limited)
+    for tick in range(1, 40):
+        made.tick(view(tick, mid=1.3 + tick / 1000))
+    submits = [record.orders_submitted for record in records.of(TickRecord)]
+    assert max(sum(submits[at : at + 3]) for at in range(len(submits) - 2)) == 6
+    assert "RATE_SUBMITS" in {event.reason for event in records.of(OrderEvent)}
+
+
 def test_given_halt_when_breakers_fire_then_halt_stays() -> None:
     made, records = engine(config(*SPOT))
     saturated(made, 10)
@@ -342,6 +383,34 @@ def test_given_a_venue_that_loses_cancels_when_closing_then_survivors_are_named(
     survivors = made.close_session("SIGTERM")
     assert sorted(survivors) == ["ask0-2", "ask1-4", "bid0-1", "bid1-3"]
     assert records.of(SessionClosed)[0].orders_surviving == 4
+
+
+class RefusesOneReplacement(PaperVenue):
+    """A venue that answers the first replacement it is sent with a tec: the old order stays live."""
+
+    refused = False
+
+    def _refusal(self, order):
+        if order.replaces is not None and not self.refused:
+            self.refused = True
+            return "tecPATH_DRY"
+        return super()._refusal(order)
+
+
+def test_given_a_replacement_refused_on_the_way_out_when_closing_then_the_order_it_brings_back_is_cancelled_too() -> (
+    None
+):
+    settings_ = config("strategy.quote.levels=1")
+    quote = settings_.strategy.quote
+    paper = settings_.execution.paper
+    venue = RefusesOneReplacement(paper, price_quantum=quote.price_quantum, size_quantum=quote.size_quantum)
+    made, _ = engine(settings_, venue=venue)
+    made.tick(view(1))
+    made.tick(view(2))
+    made.tick(view(3, mid=1.31))  # replaces both; one of them will be refused
+    assert made.close_session("SIGTERM") == ()
+    assert venue.refused
+    assert open_orders(made) == {}
 
 
 def test_given_every_submission_then_it_was_on_record_before_the_venue_heard_of_it() -> None:
