@@ -79,7 +79,7 @@ class Holdings(NamedTuple):
 
     def live_orders(self) -> tuple[Order, ...]:
         """Orders that rest or are under way, and that nobody has asked the venue to take away."""
-        return tuple(order for order in self.orders.values() if order.state != "cancelling")
+        return tuple([order for order in self.orders.values() if order.state != "cancelling"])
 
     def after(self, *reports: Report) -> Holdings:
         """Holdings once the venue's reports are taken in, in order. Unknown order ids change balances only."""
@@ -88,7 +88,8 @@ class Holdings(NamedTuple):
         for report in reports:
             if isinstance(report, Outcome):
                 base -= report.fee_base
-                _end_or_rest(orders, report)
+                if report.order_id in orders:
+                    _end_or_rest(orders, report)
             elif isinstance(report, Fill):
                 sign = 1 if report.side == "bid" else -1
                 base += sign * report.base
@@ -111,9 +112,7 @@ class Holdings(NamedTuple):
 
 
 def _end_or_rest(orders: dict[str, Order], outcome: Outcome) -> None:
-    order = orders.get(outcome.order_id)
-    if order is None:
-        return
+    order = orders[outcome.order_id]
     if outcome.result == "accepted":  # also of one whose cancel failed: it rests on, and may be cancelled again
         orders[outcome.order_id] = order.now("resting")
         return

@@ -7,6 +7,7 @@ lives in `holdings`. A price that is not there is None, never 0.0.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 MarketStatus = Literal["OK", "STALE", "ONE_SIDED", "CROSSED", "EMPTY"]
@@ -20,27 +21,28 @@ class Level(NamedTuple):
     size: float
 
 
-class AmmPool(NamedTuple):
-    """A constant-product pool: reserves in base and quote units, fee as a fraction (0.00267 = 0.267 %)."""
+@dataclass(frozen=True, slots=True)
+class AmmPool:
+    """A constant-product pool: reserves in base and quote units, fee as a fraction (0.00267 = 0.267 %).
+
+    The prices are worked out once, because every step of a tick reads them (XRPL.md A3):
+    `spot` is marginal and before the fee, `bid` what the next bit of base sold to the pool fetches, spot * (1 - fee),
+    `ask` what the next bit of base bought from it costs, spot / (1 - fee).
+    """
 
     base: float
     quote: float
     fee: float
+    spot: float = field(init=False)
+    bid: float = field(init=False)
+    ask: float = field(init=False)
 
-    @property
-    def spot(self) -> float:
-        """Marginal price before the fee, quote per base."""
-        return self.quote / self.base
-
-    @property
-    def bid(self) -> float:
-        """What the next bit of base sold to the pool fetches, fee included: spot * (1 - fee) (XRPL.md A3)."""
-        return self.quote / self.base * (1.0 - self.fee)
-
-    @property
-    def ask(self) -> float:
-        """What the next bit of base bought from the pool costs, fee included: spot / (1 - fee) (XRPL.md A3)."""
-        return self.quote / self.base / (1.0 - self.fee)
+    def __post_init__(self) -> None:
+        """Work out the prices."""
+        spot = self.quote / self.base
+        object.__setattr__(self, "spot", spot)
+        object.__setattr__(self, "bid", spot * (1.0 - self.fee))
+        object.__setattr__(self, "ask", spot / (1.0 - self.fee))
 
     def base_bought_beyond(self, price: float) -> float:
         """Base that a buyer took while the pool's ask stood above `price`, to have left the pool as it is now.
@@ -102,41 +104,27 @@ def look(
     min_touch_size: float = 0.0,
 ) -> MarketView:
     """Name what a book is worth and take its mid. Every feed builds its views here, so all agree on the words."""
-    bid = _touch(bids, min_touch_size)
-    ask = _touch(asks, min_touch_size)
-    status = _status(bid, ask, stale=age_ms > stale_after_ms)
+    bid_price, bid_size = _touch(bids, min_touch_size)
+    ask_price, ask_size = _touch(asks, min_touch_size)
+    mid: float | None = None
+    status: MarketStatus = "OK"
+    if age_ms > stale_after_ms:
+        status = "STALE"
+    elif bid_price is None or ask_price is None:
+        status = "EMPTY" if bid_price is ask_price else "ONE_SIDED"
+    elif bid_price > ask_price:
+        # A locked book (equal prices) is legal on the ledger: two passive offers rest side by side. Its mid is sound.
+        status = "CROSSED"
+    else:
+        mid = (bid_price + ask_price) / 2.0
     return MarketView(
-        ts_ns,
-        ledger_index,
-        age_ms,
-        status,
-        bid.price if bid else None,
-        bid.size if bid else None,
-        ask.price if ask else None,
-        ask.size if ask else None,
-        (bid.price + ask.price) / 2.0 if bid and ask and status == "OK" else None,
-        amm,
-        bids,
-        asks,
-        prints,
+        ts_ns, ledger_index, age_ms, status, bid_price, bid_size, ask_price, ask_size, mid, amm, bids, asks, prints
     )
 
 
-def _touch(levels: tuple[Level, ...], min_touch_size: float) -> Level | None:
+def _touch(levels: tuple[Level, ...], min_touch_size: float) -> tuple[float | None, float | None]:
     """The best level that is not dust: anyone can place a tiny offer at the top to move a naive mid."""
-    if not levels:
-        return None
-    if levels[0].size >= min_touch_size:
-        return levels[0]
-    return next((level for level in levels if level.size >= min_touch_size), None)
-
-
-def _status(bid: Level | None, ask: Level | None, *, stale: bool) -> MarketStatus:
-    if stale:
-        return "STALE"
-    if bid is None and ask is None:
-        return "EMPTY"
-    if bid is None or ask is None:
-        return "ONE_SIDED"
-    # A locked book (equal prices) is legal on the ledger: two passive offers rest side by side. Its mid is sound.
-    return "CROSSED" if bid.price > ask.price else "OK"
+    for level in levels:
+        if level.size >= min_touch_size:
+            return level
+    return None, None

@@ -141,7 +141,7 @@ class PushSocket:
         self._socket.setsockopt(zmq.SNDHWM, records_max)  # only counts when set before connect
         self._socket.setsockopt(zmq.LINGER, linger_ms)
         self._socket.connect(endpoint)
-        self._send = self._socket.send
+        self._send = super(zmq.Socket, self._socket).send  # the plain send, without the options that we do not use
 
     def send(self, payload: bytes) -> bool:
         """Hand one record to ZeroMQ's queue; False when the queue is full."""

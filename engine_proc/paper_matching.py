@@ -226,7 +226,7 @@ def _pool_drops(side: Side, limit: float, tip: float | None, pool: AmmPool) -> i
     trades until the *average* price meets the limit, so its marginal price ends up beyond it (XRPL.md A3). That a
     pool grows by its own fee while it trades is left out of the first; it shifts a slice by fee * slice / pool.
     """
-    base, quote, fee = pool
+    base, quote, fee = pool.base, pool.quote, pool.fee
     root = math.sqrt(base * quote)
     if side == "bid":
         if not pool.ask < (limit if tip is None else min(limit, tip)):
@@ -252,5 +252,5 @@ def _pool_quote(side: Side, base: float, pool: AmmPool) -> float:
 def _pool_after(side: Side, base: float, pool: AmmPool) -> AmmPool:
     quote = _pool_quote(side, base, pool)
     if side == "bid":
-        return pool._replace(base=pool.base - base, quote=pool.quote + quote)
-    return pool._replace(base=pool.base + base, quote=pool.quote - quote)
+        return AmmPool(pool.base - base, pool.quote + quote, pool.fee)
+    return AmmPool(pool.base + base, pool.quote - quote, pool.fee)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from dataclasses import astuple
 from itertools import pairwise
 
 import pytest
@@ -266,7 +267,7 @@ def test_given_uninformed_takers_only_when_they_fill_makers_then_markouts_are_po
 
 
 def assert_sound_view(view: MarketView) -> None:
-    for field in (*view[2:3], *view[4:9], *(x for row in (*view.bids, *view.asks, view.amm) for x in row)):
+    for field in (*view[2:3], *view[4:9], *(x for row in (*view.bids, *view.asks, astuple(view.amm)) for x in row)):
         assert field is None or math.isfinite(field)
     for side, sign in ((view.bids, -1.0), (view.asks, 1.0)):
         assert all(level.price > 0.0 and level.size > 0.0 for level in side)
