@@ -85,7 +85,7 @@ def _complaints(error: ValidationError, source: str, origins: dict[tuple[str, ..
     for fault in error.errors(include_url=False):
         keys = tuple(str(part) for part in fault["loc"])
         where = next((origin for at, origin in origins.items() if keys[: len(at)] == at), source)
-        dotted = ".".join(keys)
+        dotted = ".".join(key if key.isprintable() else repr(key) for key in keys)  # a key may hold a line break
         if fault["type"] == "extra_forbidden":
             yield f"{where}: {dotted}: unknown key{_nearest(keys)}"
             continue

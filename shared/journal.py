@@ -21,6 +21,7 @@ Two kinds of damage, told apart by what follows:
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -133,6 +134,8 @@ def read_frames(path: Path, position: int = len(HEADER)) -> Iterator[Frame | Dam
     Raises `JournalCorrupt` if the file is not a journal of a version this program reads, `OSError` if it cannot be
     opened or read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for whoever writes to it
+        raise JournalCorrupt(f"{path}: not a Kedge journal: no regular file")
     with path.open("rb") as file:
         header = file.read(len(HEADER))
         if header != HEADER:

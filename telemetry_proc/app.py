@@ -48,7 +48,7 @@ def run_writer(settings: Telemetry) -> None:
         except Exception as error:
             log.exception("a fault in Kedge itself; what is not stored waits in the journals")
             raise KedgeError(f"stopped by a fault: {type(error).__name__}: {error}") from error
-    log.info("stopped, %s holds all that was received", database)
+    log.info("stopped, %s holds all that the socket brought", database)
 
 
 def run_backfill(database: Path, sources: Sequence[Path]) -> Iterator[Backfilled]:

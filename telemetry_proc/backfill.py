@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.clock import Clock, iso_utc
-from shared.errors import JournalCorrupt, KedgeError, UsageError
+from shared.errors import JournalCorrupt, UsageError
 from shared.journal import SUFFIX
 from telemetry_proc.batch import batches
 from telemetry_proc.connection import complaints_naming, open_for_writing
@@ -40,7 +40,7 @@ def backfill(database: Path, sources: Sequence[Path], clock: Clock) -> Iterator[
 
     `sources` are journals or directories of them. Raises `UsageError` for one that is not there,
     `DatabaseUnusable` for a database that is in use or not ours, and, after all the others are stored,
-    `JournalCorrupt` for a file that is no journal.
+    `JournalCorrupt` for a file that is no journal or cannot be read.
     """
     paths = find_journals(sources)
     unreadable: list[str] = []
@@ -59,7 +59,7 @@ def backfill(database: Path, sources: Sequence[Path], clock: Clock) -> Iterator[
             except JournalCorrupt as error:
                 unreadable.append(str(error))
             except OSError as error:
-                raise KedgeError(f"{path}: cannot read the journal: {error.strerror}") from None
+                unreadable.append(f"{path}: cannot read the journal: {error.strerror}")
     if unreadable:
         raise JournalCorrupt("\n".join(unreadable))
 

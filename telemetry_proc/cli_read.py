@@ -6,13 +6,14 @@ Composition for the reading side: the machine's clock and the terminal are looke
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.core import ParameterSource
@@ -44,6 +45,13 @@ def database_options(function: Callable[..., Any]) -> Callable[..., Any]:
         default=None,
         help="Database file. Default: telemetry.database of the configuration.",
     )(function)
+
+
+def _no_nan(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """A range of click's lets it pass, because it is neither below nor above anything."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("not a number of seconds")
+    return value
 
 
 json_option = click.option(
@@ -145,33 +153,35 @@ def export(
     Examples:
       kedge-telemetry export latest --csv -o ticks.csv
       kedge-telemetry export 41 --csv --table fills
-      kedge-telemetry export 2026-11-20 --csv | head
+      kedge-telemetry export 20261120 --csv | head
     """
     with reading(_database(database, config_path, overrides)) as conn:
         chosen = pick(conn, session)
         if output == Path("-"):
             exporting.export_csv(conn, table, chosen.session_id, sys.stdout)
             return
-        # Under another name until it is whole: half an export must not look like one.
-        unfinished = output.with_name(output.name + ".part")
         try:
-            with unfinished.open("w", encoding="utf-8", newline="") as out:
+            with _whole(output) as out:
                 written = exporting.export_csv(conn, table, chosen.session_id, out)
-            unfinished.replace(output)
         except OSError as error:
             raise KedgeError(f"{output}: cannot write: {error.strerror}") from None
-        finally:
-            unfinished.unlink(missing_ok=True)
     click.echo(f"{written:,} rows of {table}, session {chosen.session_id}, to {output}", err=True)
 
 
 @click.command()
 @database_options
 @click.option("--until-closed", is_flag=True, help="End with 0 when the running session, or the next one, has closed.")
-@click.option("--timeout-s", type=click.FloatRange(min=0), default=None, help="Give up with 1 after so many seconds.")
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=0),
+    callback=_no_nan,
+    default=None,
+    help="Give up with 1 after so many seconds.",
+)
 @click.option(
     "--interval-s",
-    type=click.FloatRange(min=0.01),
+    type=click.FloatRange(min=0.01, max=3_600),
+    callback=_no_nan,
     default=None,
     help=f"Between looks. Default: {LIVE_INTERVAL_S:g} on a terminal, {PLAIN_INTERVAL_S:g} elsewhere.",
 )
@@ -208,6 +218,25 @@ def watch(
 
 
 COMMANDS: tuple[click.Command, ...] = (sessions, status, report, export, watch)
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[TextIO]:
+    """A file that stands under its name only once it is whole: half an export must not look like one.
+
+    What is no file, such as a pipe or /dev/null, is written to and never replaced.
+    """
+    if output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        return
+    unfinished = output.with_name(output.name + ".part")
+    with ExitStack() as cleanup:
+        out = cleanup.enter_context(unfinished.open("w", encoding="utf-8", newline=""))
+        cleanup.callback(unfinished.unlink, missing_ok=True)
+        yield out
+        out.close()
+        unfinished.replace(output)
 
 
 def _database(database: Path | None, config_path: Path, overrides: tuple[str, ...]) -> Path:

@@ -35,30 +35,60 @@ class JournalDirectory:
         self.path = path
         self._journals: dict[Path, Journal] = {}
         self._sizes_seen: dict[Path, int] = {}
+        self._next_seqs_seen: dict[str, int] = {}
         self._complained_of: set[Path] = set()
 
-    def read_grown(self, offsets: dict[str, Offset]) -> Iterator[Fact | Reject]:
-        """Every record that is not stored yet, journal after journal. One that has not changed costs one stat."""
-        for path in sorted(self.path.glob(f"*{SUFFIX}")) if self.path.is_dir() else ():
+    def read_grown(self, offsets: dict[str, Offset], *, silent_only: bool = False) -> Iterator[Fact | Reject]:
+        """Every record that is not stored yet, journal after journal. One that has not changed costs one stat.
+
+        `silent_only` leaves out the sessions that have moved on by themselves since the last look: while the socket
+        brings their records, reading them here too would only be double work.
+        """
+        for path in self._paths():
             try:
                 size = path.stat().st_size
                 if size != self._sizes_seen.get(path):
-                    yield from self._read(path, size, offsets)
+                    journal = self._journals.get(path) or journal_at(path)
+                    if journal is not None:
+                        self._journals[path] = journal
+                        if silent_only and self._moved_on(journal, offsets):
+                            continue
+                        yield from self._read(journal, size, offsets[journal.session_uid])
                     self._sizes_seen[path] = size
                     self._complained_of.discard(path)
             except (OSError, JournalCorrupt) as error:
-                if path not in self._complained_of:
-                    self._complained_of.add(path)
-                    log.error("a journal cannot be read, the others go on: %s", error)
+                self._complain(path, "a journal cannot be read, the others go on", error)
 
-    def _read(self, path: Path, size: int, offsets: dict[str, Offset]) -> Iterator[Fact | Reject]:
-        journal = self._journals.get(path) or journal_at(path)
-        if journal is None:
-            return
-        self._journals[path] = journal
-        offset = offsets[journal.session_uid]
-        if offset.position != size:
-            yield from read_on(journal, offset)
+    def _paths(self) -> list[Path]:
+        try:
+            paths = sorted(path for path in self.path.iterdir() if path.suffix == SUFFIX)
+        except FileNotFoundError:  # no engine has run here yet
+            return []
+        except OSError as error:
+            self._complain(self.path, "the journals cannot be read, what the socket drops is not stored", error)
+            return []
+        self._complained_of.discard(self.path)
+        return paths
+
+    def _complain(self, path: Path, what: str, error: OSError | JournalCorrupt) -> None:
+        """Once, not at every look."""
+        if path not in self._complained_of:
+            self._complained_of.add(path)
+            log.error("%s: %s", what, error)
+
+    def _moved_on(self, journal: Journal, offsets: dict[str, Offset]) -> bool:
+        next_seq = offsets[journal.session_uid].next_seq
+        seen = self._next_seqs_seen.get(journal.session_uid)
+        self._next_seqs_seen[journal.session_uid] = next_seq
+        return next_seq != seen
+
+    def _read(self, journal: Journal, size: int, offset: Offset) -> Iterator[Fact | Reject]:
+        """Up to the size it has now: a journal that grows as fast as it is read must not keep us from the others."""
+        for record in read_on(journal, offset) if offset.position != size else ():
+            yield record
+            if offset.position is not None and offset.position >= size:
+                break
+        self._next_seqs_seen[journal.session_uid] = offset.next_seq
 
 
 def journal_at(path: Path) -> Journal | None:

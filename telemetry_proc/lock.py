@@ -32,6 +32,8 @@ def sole_writer(database: Path, doing: str, since: str) -> Iterator[None]:
 
     The operating system drops the lock with its process, however that ends; the note may outlive it.
     """
+    if os.path.isdir(database):  # noqa: PTH112 - unlike pathlib's, it answers for every name there is
+        raise DatabaseUnusable(f"{database}: a directory, must be a database file")
     lock = FileLock(lock_path(database), timeout=0)
     note = _note_path(database)
     try:

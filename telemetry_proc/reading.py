@@ -9,6 +9,7 @@ in pages, and the write-ahead log can be checkpointed between them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import apsw
 
 from shared.errors import DatabaseUnusable
+from telemetry_proc.refusals import has_column_that_changes_values
 
 Row = tuple[Any, ...]
 
@@ -49,8 +51,10 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
     `DatabaseUnusable`, in one line that names the file, when the file is missing, holds somebody else's tables, or
     cannot be read, now or at any time while the connection is in use.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - unlike pathlib's, it answers for every name there is
         raise DatabaseUnusable(f"{path}: there is no such database")
+    if path.is_dir():
+        raise DatabaseUnusable(f"{path}: cannot open the database: it is a directory")
     try:
         conn = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     except apsw.Error as error:
@@ -60,6 +64,8 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
         tables = {name for (name,) in conn.execute(_TABLE_NAMES)}
         if tables and not tables & {"system_metrics", "sessions"}:
             raise DatabaseUnusable(f"{path}: not a Kedge database: it has neither system_metrics nor sessions")
+        for complaint in has_column_that_changes_values(conn):  # what is in it may be anything
+            raise DatabaseUnusable(f"{path}: {complaint}")
         yield conn
     except apsw.Error as error:
         raise DatabaseUnusable(f"{path}: {_complaint(error)}") from None

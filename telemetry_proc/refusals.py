@@ -6,6 +6,7 @@ from the schema alone, and nothing has been written when it is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from shared.errors import DatabaseUnusable
 from telemetry_proc.tables import APPLICATION_ID, LEGACY, SCHEMA_VERSION, TABLES, UNCLOSED, UNOPENED, Column, Table
 
 _KEPT_AS_IS = {"INTEGER": {"INTEGER", "NUMERIC", "BLOB"}, "REAL": {"REAL", "BLOB"}, "TEXT": {"TEXT", "BLOB"}}
+_RAISES_IGNORE = re.compile(r"\braise\s*\(\s*ignore\b", re.IGNORECASE)
 _NEVER_STORED_AS_NULL = (None, LEGACY, UNOPENED, UNCLOSED)  # in a row of ours; `store.py` sees to UNOPENED
 
 
@@ -91,6 +93,15 @@ def has_column_that_changes_values(conn: apsw.Connection) -> Iterator[str]:
             yield f"{table.name}.{found.name} is declared {found.declared}, Kedge stores {ours.sql_type}"
 
 
+def has_trigger_that_drops_records(conn: apsw.Connection) -> Iterator[str]:
+    """RAISE(IGNORE) leaves a row out without an error: the record would count as stored."""
+    sql = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"
+    ours = {table.name for table in TABLES}
+    for name, table, text in conn.execute(sql):
+        if table.lower() in ours and _RAISES_IGNORE.search(text):
+            yield f"trigger {name} may leave out rows of {table} in silence: RAISE(IGNORE)"
+
+
 CHECKS: tuple[Callable[[apsw.Connection], Iterator[str]], ...] = (
     is_read_only,
     is_foreign,
@@ -98,6 +109,7 @@ CHECKS: tuple[Callable[[apsw.Connection], Iterator[str]], ...] = (
     has_view_for_table,
     has_column_we_cannot_fill,
     has_column_that_changes_values,
+    has_trigger_that_drops_records,
 )
 
 

@@ -28,7 +28,8 @@ def initialize_database(conn: apsw.Connection) -> tuple[str, ...]:
         _stamp(conn)
         conn.execute("COMMIT")
     except BaseException:
-        conn.execute("ROLLBACK")
+        if conn.in_transaction:  # a full disk has already rolled it back
+            conn.execute("ROLLBACK")
         raise
     return steps
 

@@ -13,6 +13,7 @@ from telemetry_proc.reading import columns, count_of_session, rows
 JSON_SCHEMA_VERSION = 1
 RUNNING = "RUNNING"
 _CANDIDATES_MAX = 8
+_YEAR_DIGITS = 4  # a uid begins with its year; fewer digits are a session's number, never the beginning of a uid
 _PCT_ABOVE_KEY = "anchor.pct_error_above_5bps"
 
 _COUNT_TICKS = """
@@ -69,8 +70,9 @@ class SessionLine(NamedTuple):
 
 def all_sessions(conn: apsw.Connection) -> list[Session]:
     """Every session, oldest number first."""
-    found = rows(conn, "sessions", Session._fields, "ORDER BY session_id", needs=("session_id",))
-    return [Session(*row) for row in found]
+    numbered = "WHERE session_id IS NOT NULL ORDER BY session_id"
+    found = rows(conn, "sessions", Session._fields, numbered, needs=("session_id",))
+    return [_with_times_as_text(Session(*row)) for row in found]
 
 
 def pick(conn: apsw.Connection, wanted: str) -> Session:
@@ -85,11 +87,11 @@ def pick(conn: apsw.Connection, wanted: str) -> Session:
         raise NotEnoughData("no sessions in this database yet")
     if wanted == "latest":
         return pick_latest(sessions)
-    if wanted.isdecimal():
-        for session in sessions:
-            if session.session_id == int(wanted):
-                return session
-    matches = [session for session in sessions if wanted and (session.session_uid or "").startswith(wanted)]
+    for session in sessions:
+        if str(session.session_id) == wanted:
+            return session
+    names_none = not wanted or (wanted.isdecimal() and len(wanted) < _YEAR_DIGITS)
+    matches = [] if names_none else [one for one in sessions if (one.session_uid or "").startswith(wanted)]
     exact = [session for session in matches if session.session_uid == wanted]
     if len(exact or matches) == 1:
         return (exact or matches)[0]
@@ -98,9 +100,9 @@ def pick(conn: apsw.Connection, wanted: str) -> Session:
         raise UsageError(
             f"no session {wanted!r}; there are {len(sessions)}, the latest is {last.session_id} ({last.session_uid})"
         )
-    named = ", ".join(f"{session.session_id} ({session.session_uid})" for session in matches[:_CANDIDATES_MAX])
+    candidates = ", ".join(f"{session.session_id} ({session.session_uid})" for session in matches[:_CANDIDATES_MAX])
     more = f" and {len(matches) - _CANDIDATES_MAX} more" if len(matches) > _CANDIDATES_MAX else ""
-    raise UsageError(f"session {wanted!r} is ambiguous: {named}{more}")
+    raise UsageError(f"session {wanted!r} is ambiguous: {candidates}{more}")
 
 
 def pick_latest(sessions: list[Session]) -> Session:
@@ -146,6 +148,12 @@ def sessions_text(lines: list[SessionLine]) -> list[str]:
         ).rstrip()
         for row in (head, *body)
     ]
+
+
+def _with_times_as_text(session: Session) -> Session:
+    """An older engine may have stamped its sessions with numbers."""
+    started, ended = (None if at is None else str(at) for at in (session.started_at, session.ended_at))
+    return session._replace(started_at=started, ended_at=ended)
 
 
 def _line(conn: apsw.Connection, session: Session) -> SessionLine:

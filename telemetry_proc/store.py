@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import apsw
 
 from shared.clock import Clock, iso_utc
+from shared.errors import DatabaseUnusable
 from telemetry_proc.batch import OffsetRow
 from telemetry_proc.offsets import Gap, Offset, fresh_offsets
 from telemetry_proc.statements import STATEMENTS, Row, find_session, insert_session, restate
 from telemetry_proc.validate import Fact, Reject
+
+log = logging.getLogger(__name__)
 
 REJECT_BYTES_MAX = 65_536
 
@@ -23,6 +28,8 @@ class Store:
     def __init__(self, conn: apsw.Connection, clock: Clock) -> None:
         self._conn = conn
         self._clock = clock
+        self._path = Path(conn.filename)
+        self._file = _identity(self._path)
         self._session_ids: dict[str, int] = {}
 
     def offsets(self) -> defaultdict[str, Offset]:
@@ -41,7 +48,11 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """All or nothing. SQLite's errors pass through, and then nothing was stored."""
+        """All or nothing. SQLite's errors pass through, and then nothing was stored.
+
+        Raises `DatabaseUnusable` once the path no longer leads to the file that was opened.
+        """
+        self._still_in_place()
         self._conn.execute("BEGIN IMMEDIATE")
         tx = Transaction(self._conn, dict(self._session_ids), self._clock.wall_ns())
         try:
@@ -52,6 +63,19 @@ class Store:
                 self._conn.execute("ROLLBACK")
             raise
         self._session_ids = tx.session_ids
+
+    def _still_in_place(self) -> None:
+        """SQLite writes on into a file that was moved or deleted; to whoever looks at its path, those rows are lost.
+
+        The log stays behind at the old path, where a database that was put there would take it for its own. So it is
+        emptied into the file it belongs to.
+        """
+        if _identity(self._path) == self._file:
+            return
+        self._conn.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        raise DatabaseUnusable(
+            f"{self._path}: moved, deleted or replaced while it was open; what it lacks waits in the journals"
+        )
 
 
 class Transaction:
@@ -78,7 +102,7 @@ class Transaction:
             except apsw.ConstraintError:
                 refused += self._one_by_one(sql, rows, facts)
         for key in {fact.fields[1]: None for fact in facts_by_kind.get("engine_state", ())}:
-            restate(self._conn, key)
+            self._restate(key)
         return refused
 
     def quarantine(self, rejects: list[Reject]) -> None:
@@ -115,6 +139,12 @@ class Transaction:
             session_id = find_session(self._conn, uid)
             self.session_ids[uid] = insert_session(self._conn, uid) if session_id is None else session_id
 
+    def _restate(self, key: str) -> None:
+        try:
+            restate(self._conn, key)
+        except apsw.ConstraintError as error:  # by a CHECK or a trigger of an older program
+            log.warning("engine_state does not take %s, session_state has it: %s", key, error)
+
     def _execute_all(self, sql: str, rows: list[Row]) -> None:
         self._conn.execute("SAVEPOINT kind")
         try:
@@ -133,3 +163,12 @@ class Transaction:
                 reason = f"{fact.kind}: refused by the table: {error}"
                 refused.append(Reject(fact.session_uid, fact.seq, reason, fact.source, fact.payload))
         return refused
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path; None if there is none."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return facts.st_dev, facts.st_ino

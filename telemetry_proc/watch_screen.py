@@ -50,7 +50,9 @@ class LiveScreen:
 
     def waiting(self, text: str) -> None:
         """Nothing to draw but the reason."""
-        self._live.update(text)
+        from rich.text import Text  # noqa: PLC0415 - rich is loaded only where a terminal asks for it
+
+        self._live.update(Text(text), refresh=True)
 
     def show(self, look: Look) -> None:
         """Print what happened above the panel, then redraw it."""

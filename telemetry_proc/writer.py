@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 OUTAGES = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
 PAUSES_MS = (50, 100, 200, 500, 1_000, 2_000)
-CLOSING_STEPS_MAX = 100
+CLOSING_MS_MAX = 8_000  # well within the time that supervisor.conf leaves us between SIGTERM and SIGKILL
 
 
 class Writer:
@@ -46,6 +46,7 @@ class Writer:
         self._settings = settings
         self._clock = clock
         self._stop = stop
+        self._closing_until_ns = 0
 
     def run(self) -> None:
         """Until a stop is requested. Raises `DatabaseUnusable` if the database then does not take the last records."""
@@ -53,15 +54,12 @@ class Writer:
         caught_up_ns = self._clock.monotonic_ns()
         while not self._stop.requested:
             received = self.step()
-            idle_ms = (self._clock.monotonic_ns() - caught_up_ns) / 1e6
-            if received == 0 and idle_ms >= self._settings.catch_up_ms:
-                self.catch_up()
+            since_ms = (self._clock.monotonic_ns() - caught_up_ns) / 1e6
+            if since_ms >= self._settings.catch_up_ms:
+                # A socket that is never empty must not keep us from a session that it brings no more of.
+                self.catch_up(silent_only=received > 0)
                 caught_up_ns = self._clock.monotonic_ns()
-        # The socket first: the journals have all of it again, except what an engine on another machine sent.
-        for _ in range(CLOSING_STEPS_MAX):
-            if self.step() == 0:
-                break
-        self.catch_up()
+        self._close()
 
     def step(self) -> int:
         """One batch from the socket, at most `batch_max` messages, gathered for at most `flush_ms`; how many it was."""
@@ -69,16 +67,38 @@ class Writer:
         self._write(mend.in_order(payloads, self._offsets, self._journals.path))
         return len(payloads)
 
-    def catch_up(self) -> int:
-        """All that the journals have and the database has not: dropped by the socket, or sent to nobody."""
-        return self._write(self._journals.read_grown(self._offsets))
+    def catch_up(self, *, silent_only: bool = False) -> int:
+        """All that the journals have and the database has not: dropped by the socket, or sent to nobody.
 
-    def _write(self, records: Iterator[Fact | Reject]) -> int:
+        Told to stop, it breaks off where closing may take no longer: the rest is there at the next start.
+        """
         written = 0
-        for batch in batches(records, self._offsets, self._settings.batch_max):
+        for batch in self._batches(self._journals.read_grown(self._offsets, silent_only=silent_only)):
             self._commit(batch)
             written += batch.size
+            if self._is_late():
+                break
         return written
+
+    def _close(self) -> None:
+        """The socket first: the journals have all of it again, except what an engine on another machine sent."""
+        self._closing_until_ns = self._clock.monotonic_ns() + CLOSING_MS_MAX * 1_000_000
+        while self.step() and not self._is_late():
+            pass
+        self.catch_up()
+        if self._is_late():
+            log.warning("there was no time for all: what the journals still have is stored at the next start")
+
+    def _is_late(self) -> bool:
+        """Told to stop, and the time for closing is over; before it begins there is none."""
+        return self._stop.requested and self._clock.monotonic_ns() >= self._closing_until_ns
+
+    def _write(self, records: Iterator[Fact | Reject]) -> None:
+        for batch in self._batches(records):
+            self._commit(batch)
+
+    def _batches(self, records: Iterator[Fact | Reject]) -> Iterator[Batch]:
+        return batches(records, self._offsets, self._settings.batch_max)
 
     def _commit(self, batch: Batch) -> None:
         """Until the database takes it. Meanwhile the socket is not drained: the engines do not wait for us."""
@@ -90,11 +110,12 @@ class Writer:
                 if not failing:
                     log.error("%s takes nothing, trying again: %s", self._settings.database, error)
                 failing = True
-                if self._stop.wait(pause_ms):
+                if self._stop.requested:  # this was the last try
                     raise DatabaseUnusable(
                         f"{self._settings.database}: stopped while it takes nothing ({error}); {batch.size} records "
                         f"and what follows them wait in the journals for the next start"
                     ) from None
+                self._stop.wait(pause_ms)
             else:
                 break
         if failing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -96,6 +97,14 @@ def test_given_a_bug_when_a_command_ends_then_it_is_not_dressed_up_as_a_users_mi
     with pytest.raises(SystemExit) as leaving:
         cli.run(command_that(lambda: sys.exit(9)), [])
     assert leaving.value.code == 9
+
+
+def test_given_what_the_system_refuses_when_a_command_ends_then_one_line_names_the_file(capsys):
+    refusal = OSError(errno.ENAMETOOLONG, "File name too long", "aaa")
+
+    assert cli.run(raising(refusal), []) == 1
+
+    assert capsys.readouterr().err == "error: aaa: File name too long\n"
 
 
 def test_given_an_interrupt_when_a_command_runs_then_it_ends_with_130_and_no_traceback(capsys):

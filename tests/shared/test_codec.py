@@ -86,7 +86,7 @@ def test_given_a_required_field_missing_when_validated_then_the_reason_names_it(
 @pytest.mark.parametrize("kind", KINDS)
 def test_given_any_record_when_it_travels_then_every_value_arrives_bit_for_bit(kind):
     @settings(max_examples=40, deadline=None)
-    @given(record=any_record(kind), seq=st.integers(0, 2**63 - 1))
+    @given(record=any_record(kind), seq=st.integers(0, 2**63 - 2))
     def travels(record, seq):
         envelope, arrived = read_record(encode(SESSION_UID, seq, record))
         assert envelope[:3] == (kind, SESSION_UID, seq)
@@ -193,7 +193,7 @@ def test_given_a_session_uid_that_is_no_safe_file_name_when_decoded_then_it_is_r
         decode(msgpack.packb([WIRE_VERSION, "tick", session_uid, 0]))
 
 
-@pytest.mark.parametrize("seq", [-1, 2**63, 2**64 - 1, 1.0, "1", None, True, [], {}])
+@pytest.mark.parametrize("seq", [-1, 2**63 - 1, 2**63, 2**64 - 1, 1.0, "1", None, True, [], {}])
 def test_given_a_seq_that_is_no_count_when_decoded_then_it_is_refused(seq):
     with pytest.raises(RecordUnreadable, match="is not a count from 0"):
         decode(msgpack.packb([WIRE_VERSION, "tick", SESSION_UID, seq]))

@@ -346,3 +346,12 @@ def test_given_arbitrary_data_when_built_then_it_is_a_configuration_or_a_config_
     else:
         lines = [f"raw: {loaded.config_hash}"]
     assert all(line.startswith("raw: ") for line in lines), lines
+
+
+@pytest.mark.parametrize("key", ["\n", "seed\nerror: all is well", "\u2028"])
+def test_given_a_key_with_a_line_break_in_it_when_built_then_the_complaint_is_still_one_line(key):
+    with pytest.raises(ConfigError) as raised:
+        build_config({key: 1}, "raw")
+
+    assert len(str(raised.value).splitlines()) == 1
+    assert repr(key) in str(raised.value)

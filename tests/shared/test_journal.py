@@ -362,3 +362,11 @@ def test_given_a_failed_append_when_there_is_room_again_then_the_next_record_fol
 
     assert payloads_of(read(path)) == [b"one", b"two"]
     assert not [item for item in read(path) if isinstance(item, Damage)]
+
+
+@posix_only
+def test_given_a_pipe_in_the_place_of_a_journal_when_read_then_it_is_refused_and_nobody_waits_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.kj")
+
+    with pytest.raises(JournalCorrupt, match=r"pipe\.kj: not a Kedge journal: no regular file"):
+        read(tmp_path / "pipe.kj")

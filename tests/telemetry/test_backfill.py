@@ -123,6 +123,16 @@ def test_given_a_file_that_is_no_journal_when_backfilled_then_the_others_are_sto
     assert stored(tmp_path / "b.db") == expected(session())
 
 
+def test_given_a_file_that_cannot_be_read_when_backfilled_then_the_others_are_stored_and_it_is_named(tmp_path):
+    write_journal(tmp_path / "j", encoded(session()))
+    (tmp_path / "j" / "0.kj").symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(JournalCorrupt, match=r"0\.kj: cannot read the journal: No such file"):
+        run(tmp_path / "b.db", tmp_path / "j")
+
+    assert stored(tmp_path / "b.db") == expected(session())
+
+
 @pytest.mark.parametrize(("name", "why"), [("none", "no such journal or directory"), ("empty", "no journals")])
 def test_given_a_source_that_is_not_there_when_backfilled_then_one_line_says_so_and_nothing_is_made(
     tmp_path, name, why

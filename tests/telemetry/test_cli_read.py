@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,8 @@ def test_given_no_session_name_when_reported_then_the_latest_is_told(run, path):
 
 
 @pytest.mark.parametrize(
-    ("session", "complaint"), [("nope", "no session 'nope'"), ("2026", "ambiguous"), ("17", "no session '17'")]
+    ("session", "complaint"),
+    [("nope", "no session 'nope'"), ("2026", "ambiguous"), ("17", "no session '17'"), ("20", "no session")],
 )
 @pytest.mark.parametrize("command", ["report", "export"])
 def test_given_an_unknown_or_ambiguous_session_when_read_then_usage_error(run, path, command, session, complaint):
@@ -142,6 +144,37 @@ def test_given_a_place_that_cannot_be_written_when_exported_then_one_line_and_1(
     assert code == 1
     assert len(err.splitlines()) == 1
     assert "cannot write" in err
+
+
+@pytest.mark.parametrize("output", [".", "", "/"])
+def test_given_a_directory_when_exported_into_then_one_line_and_1(run, path, output):
+    code, _, err = run("export", "2", "--db", path, "-o", output)
+    assert code == 1
+    assert "cannot write" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes with a name are POSIX")
+def test_given_a_pipe_when_exported_into_then_it_is_written_to_and_stays_a_pipe(run, path, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run("export", "2", "--db", path, "-o", pipe)[0] == 0
+        assert os.read(reader, 65_536).startswith(b"id,session_id")
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert not (tmp_path / "pipe.part").exists()
+
+
+@pytest.mark.parametrize("option", ["--timeout-s", "--interval-s"])
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+def test_given_no_number_of_seconds_when_watched_then_usage_error(run, path, option, seconds):
+    assert run("watch", "--db", path, option, seconds)[0] == 2
+
+
+def test_given_an_endless_interval_when_watched_then_usage_error(run, path):
+    assert run("watch", "--db", path, "--timeout-s", "0", "--interval-s", "inf")[0] == 2
 
 
 def test_given_an_unknown_table_when_exported_then_usage_error(run, path):

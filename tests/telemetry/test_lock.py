@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,16 @@ def test_given_a_directory_that_cannot_be_when_held_then_one_line_names_the_file
         sole_writer(tmp_path / "file" / "k.db", "write", SINCE),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "directory"])
+def test_given_a_directory_instead_of_a_database_when_held_then_it_is_refused_and_nothing_is_made(
+    tmp_path, monkeypatch, name
+):
+    (tmp_path / "directory").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DatabaseUnusable, match="a directory"), sole_writer(Path(name), "write", SINCE):
+        pass
+
+    assert [path.name for path in tmp_path.iterdir()] == ["directory"]

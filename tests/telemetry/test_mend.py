@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 
@@ -204,3 +205,25 @@ def test_given_a_renamed_journal_when_read_then_its_first_record_says_whose_it_i
     assert len(list(JournalDirectory(tmp_path).read_grown(offsets))) == 20
 
     assert offsets[UID].next_seq == 20
+
+
+def test_given_a_journal_directory_that_cannot_be_read_when_looked_at_then_it_is_said_once(tmp_path, caplog):
+    (tmp_path / "j").write_text("no directory")
+    directory = JournalDirectory(tmp_path / "j")
+
+    assert [*directory.read_grown(fresh_offsets()), *directory.read_grown(fresh_offsets())] == []
+
+    assert [line for line in caplog.messages if "the journals cannot be read" in line] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert list(JournalDirectory(tmp_path / "none").read_grown(fresh_offsets())) == []
+    assert len(caplog.messages) == 1  # nothing there yet is nothing to complain of
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes with a name are POSIX")
+def test_given_a_pipe_among_the_journals_when_caught_up_then_it_is_said_and_the_others_are_read(tmp_path, caplog):
+    write_journal(tmp_path, TICKS)
+    os.mkfifo(tmp_path / "0.kj")
+
+    assert len(list(JournalDirectory(tmp_path).read_grown(fresh_offsets()))) == 20
+
+    assert ["0.kj" in line for line in caplog.messages] == [True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import apsw
 import pytest
 
@@ -51,6 +53,20 @@ def test_given_no_database_when_opened_then_one_line_names_the_file(tmp_path, co
 
 def test_given_a_directory_when_opened_then_unusable(tmp_path):
     with pytest.raises(DatabaseUnusable, match=r"cannot (open|read)"), reading(tmp_path):
+        pass
+
+
+def test_given_a_name_that_no_file_can_have_when_opened_then_unusable():
+    with pytest.raises(DatabaseUnusable, match="no such database"), reading(Path("x" * 300)):
+        pass
+
+
+def test_given_columns_of_types_that_hold_other_values_when_opened_then_unusable_naming_the_column(tmp_path):
+    path = tmp_path / "old.db"
+    with apsw.Connection(str(path)) as old:
+        old.execute("CREATE TABLE system_metrics (tick INTEGER, ts_ns TEXT)")
+    old.close()
+    with pytest.raises(DatabaseUnusable, match=r"system_metrics\.ts_ns is declared TEXT"), reading(path):
         pass
 
 

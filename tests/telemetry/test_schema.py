@@ -157,6 +157,11 @@ def _refused(path, *parts):
         ("CREATE TABLE sessions (session_id TEXT PRIMARY KEY)", ("sessions.session_id", "TEXT")),
         ("CREATE TABLE system_metrics (tick INTEGER, mid REAL AS (1.0))", ("system_metrics.mid", "generated")),
         ("CREATE TABLE fills (price TEXT); CREATE VIEW sessions AS SELECT 1", ("sessions", "view")),
+        (
+            "CREATE TABLE fills (price TEXT); CREATE TRIGGER drop_some BEFORE INSERT ON fills BEGIN"
+            " SELECT raise (Ignore) WHERE new.price = '1'; END",
+            ("drop_some", "fills", "RAISE(IGNORE)"),
+        ),
     ],
 )
 def test_given_a_database_that_cannot_take_our_records_when_opened_then_one_line_names_the_place(
@@ -179,6 +184,14 @@ def test_given_a_locked_database_when_opened_then_one_line_says_so(tmp_path):
         other.execute("CREATE TABLE fills (id); BEGIN EXCLUSIVE")
         with pytest.raises(DatabaseUnusable, match=r"k\.db: the database is locked"):
             open_for_writing(tmp_path / "k.db").conn.close()
+
+
+def test_given_a_disk_that_fills_during_the_upgrade_when_it_fails_then_that_is_what_is_said(tmp_path):
+    with closing(apsw.Connection(str(tmp_path / "k.db"))) as conn:
+        conn.pragma("max_page_count", 3)
+
+        with pytest.raises(apsw.FullError):
+            initialize_database(conn)
 
 
 def test_given_a_database_that_may_only_be_read_when_initialized_then_it_is_refused(tmp_path):

@@ -37,7 +37,7 @@ def test_given_a_name_when_picked_then_that_session_is_meant(three, wanted, numb
     assert pick(three, wanted).session_id == number
 
 
-@pytest.mark.parametrize("wanted", ["2026", "20", "202611"])
+@pytest.mark.parametrize("wanted", ["2026", "202611"])
 def test_given_a_prefix_of_several_when_picked_then_the_candidates_are_listed(three, wanted):
     with pytest.raises(UsageError, match=r"ambiguous.*1 \(20261120T140209Z-7f3a\), 2 \(20261121T0000Z-aa\)"):
         pick(three, wanted)
@@ -102,6 +102,26 @@ def test_given_a_legacy_database_when_listed_then_what_it_lacks_is_not_recorded(
         )
         assert pick(conn, "latest").session_id == 7
         assert sessions_text([line])[1].split()[:3] == ["7", "-", "-"]
+
+
+def test_given_a_legacy_database_with_numbers_for_times_when_listed_and_picked_then_they_are_shown_as_they_are(
+    tmp_path,
+):
+    path = tmp_path / "old.db"
+    with apsw.Connection(str(path)) as old:
+        old.execute("CREATE TABLE sessions (session_id INTEGER, started_at INTEGER)")
+        insert(old, "sessions", session_id=7, started_at=1_700_000_000)
+        insert(old, "sessions", session_id=8, started_at="2026-05-01T10:00:00.000Z")
+        insert(old, "sessions", session_id=None, started_at=None)  # a number is what a session is named by
+    old.close()
+    with reading(path) as conn:
+        lines = session_lines(conn)
+        assert [(line.session, line.started_at) for line in lines] == [
+            (7, "1700000000"),
+            (8, "2026-05-01T10:00:00.000Z"),
+        ]
+        assert len(sessions_text(lines)) == 3
+        assert pick(conn, "latest").session_id == 8
 
 
 def test_given_a_database_without_sessions_table_when_listed_then_empty(tmp_path):

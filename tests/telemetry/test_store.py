@@ -72,6 +72,19 @@ def test_given_a_check_that_an_older_program_left_when_it_refuses_a_row_then_the
         assert reason.startswith("fill: refused by the table: ")
 
 
+def test_given_a_trigger_that_refuses_engine_state_when_a_session_states_it_then_all_else_is_stored(tmp_path, caplog):
+    with closing(apsw.Connection(str(tmp_path / "k.db"))) as older:
+        older.execute("CREATE TABLE engine_state (key TEXT, value TEXT)")
+        older.execute("CREATE TRIGGER t BEFORE INSERT ON engine_state BEGIN SELECT RAISE(ABORT, 'frozen'); END")
+    with a_writer(tmp_path) as (writer, arrivals, conn, _):
+        arrivals.deliver(*encoded(session()))
+        writer.step()
+
+        found = [count(conn, table) for table in ("engine_state", "session_state", "system_metrics")]
+        assert found == [0, 1, 3]
+    assert [line for line in caplog.messages if "engine_state does not take" in line and "frozen" in line]
+
+
 def test_given_a_huge_reject_when_put_on_file_then_its_beginning_and_its_length_are_kept(conn):
     with Store(conn, StandingClock()).transaction() as tx:
         tx.quarantine([Reject(None, None, "too long", "socket", b"z" * (REJECT_BYTES_MAX + 5))])

@@ -206,6 +206,21 @@ def test_given_a_terminal_when_a_look_is_drawn_then_the_trip_stays_above_the_pan
     assert "session 1 closed" in shown
 
 
+def test_given_a_terminal_when_there_is_nothing_to_watch_yet_then_the_reason_is_shown_at_once_and_to_the_letter():
+    import io
+
+    from rich.console import Console
+    from rich.live import Live
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    with Live(console=console, auto_refresh=False) as live:
+        LiveScreen(live).waiting("waiting for [red]this[/red]")
+        shown = out.getvalue()
+
+    assert "waiting for [red]this[/red]" in shown
+
+
 def test_given_errors_when_drawn_as_bars_then_height_is_size_and_a_null_is_a_dot():
     assert sparkline((0.0, 1.25, -5.0, 9.99, 10.0, -500.0, None)) == "▁▂▅███·"
     assert sparkline(()) == ""

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from shared.errors import DatabaseUnusable
 from shared.journal import JournalWriter, journal_path
+from telemetry_proc.connection import open_for_writing
+from telemetry_proc.journals import JournalDirectory
+from telemetry_proc.offsets import fresh_offsets
 from tests.shared.record_examples import EXAMPLES, any_record
 from tests.telemetry.an_engine import UID, a_writer, encoded, expected, one_tick, session, stored, write_journal
 
@@ -177,7 +180,7 @@ def test_given_a_full_disk_when_told_to_stop_then_one_line_says_it_and_the_next_
         stop.request()
 
         with pytest.raises(DatabaseUnusable, match=r"k\.db: stopped while it takes nothing \(.*full"):
-            writer.catch_up()
+            writer.run()
 
         stored_so_far = conn.execute("SELECT next_seq FROM telemetry_offsets").fetchall()
         assert stored_so_far[0][0] < len(records)
@@ -187,6 +190,123 @@ def test_given_a_full_disk_when_told_to_stop_then_one_line_says_it_and_the_next_
     with a_writer(tmp_path) as (writer, _, _, _):
         writer.catch_up()
     assert stored(tmp_path / "k.db") == expected(records)
+
+
+def test_given_a_lock_that_is_released_before_the_stop_when_stopped_then_the_last_try_stores_the_batch(tmp_path):
+    records = session(5)
+    failing, forget = when_logged("takes nothing")
+    with a_writer(tmp_path) as (writer, arrivals, _, stop), closing(apsw.Connection(str(tmp_path / "k.db"))) as other:
+
+        def wait(_pause_ms):
+            other.execute("ROLLBACK")
+            stop.request()
+
+        stop.wait = wait
+        other.execute("BEGIN IMMEDIATE")
+        arrivals.deliver(*encoded(records))
+
+        writer.step()
+
+        assert failing.is_set()
+        assert stop.requested
+    forget()
+    assert stored(tmp_path / "k.db") == expected(records)
+
+
+@pytest.mark.parametrize("what", ["deleted", "moved", "replaced"])
+def test_given_a_database_that_is_gone_from_its_place_when_more_comes_then_the_writer_stops_and_nothing_is_lost(
+    tmp_path, what
+):
+    database, records = tmp_path / "k.db", session(20)
+    write_journal(tmp_path / "j", encoded(records))
+    if what == "replaced":
+        open_for_writing(tmp_path / "new.db").conn.close()
+    with a_writer(tmp_path) as (writer, arrivals, _, _):
+        arrivals.deliver(*encoded(records)[:10])
+        writer.step()
+        match what:
+            case "deleted":
+                database.unlink()
+            case "moved":
+                database.rename(tmp_path / "moved.db")
+            case "replaced":
+                (tmp_path / "new.db").replace(database)
+        arrivals.deliver(*encoded(records)[10:])
+
+        with pytest.raises(DatabaseUnusable, match=r"k\.db: moved, deleted or replaced"):
+            writer.step()
+
+        assert (tmp_path / "k.db-wal").stat().st_size == 0  # another database's log would spoil the new one
+
+    with a_writer(tmp_path) as (writer, _, conn, _):
+        writer.catch_up()
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert stored(database) == expected(records)
+
+
+def test_given_a_socket_that_is_never_empty_when_another_session_fell_silent_then_it_is_read_meanwhile(tmp_path):
+    busy, seen = iter(encoded(session(40), OTHER)), []
+    with a_writer(tmp_path) as (writer, arrivals, conn, stop):
+
+        def drain(_batch_max, _flush_ms):
+            seen.extend(conn.execute("SELECT count(*) FROM sessions WHERE session_uid = ?", (UID,)).fetchone())
+            if len(seen) == 1:
+                write_journal(tmp_path / "j", encoded(session()))
+            if seen[-1] or len(seen) == 20:
+                stop.request()
+            return [next(busy)]
+
+        arrivals.drain = drain
+        writer.run()
+
+    assert seen[-1] == 1  # the last look at the journals comes after the last look into the socket
+
+
+def test_given_a_session_on_the_socket_when_the_journals_are_looked_at_meanwhile_then_its_own_is_left_alone(tmp_path):
+    payloads = encoded(session(20))
+    write_journal(tmp_path / "j", payloads)
+    with a_writer(tmp_path) as (writer, arrivals, _, _):
+        for first in (0, 5):
+            arrivals.deliver(*payloads[first : first + 5])
+            writer.step()
+            assert writer.catch_up(silent_only=True) == 0
+
+        assert writer.catch_up(silent_only=True) == len(payloads) - 10  # nothing came since: it fell silent
+
+
+def test_given_journals_that_take_long_when_told_to_stop_then_it_breaks_off_and_the_next_start_has_the_rest(
+    tmp_path, caplog
+):
+    records = session(400)
+    write_journal(tmp_path / "j", encoded(records))
+    with a_writer(tmp_path, batch_max=10) as (writer, _, conn, stop):
+        stop.request()
+
+        writer.run()
+
+        assert 0 < conn.execute("SELECT max(seq) FROM system_metrics").fetchone()[0] < 200
+    assert [line for line in caplog.messages if "stored at the next start" in line]
+
+    with a_writer(tmp_path) as (writer, _, _, _):
+        writer.catch_up()
+    assert stored(tmp_path / "k.db") == expected(records)
+
+
+def test_given_a_journal_that_grows_as_fast_as_it_is_read_when_caught_up_then_the_others_have_their_turn(tmp_path):
+    payloads, other = encoded(session(300)), encoded(session(3), OTHER)
+    write_journal(tmp_path / "j", other, OTHER)
+    with closing(JournalWriter(journal_path(tmp_path / "j", UID))) as journal:
+        journal.append(payloads[0])
+        records = JournalDirectory(tmp_path / "j").read_grown(fresh_offsets())
+
+        taken = [
+            record.session_uid
+            for record, payload in zip(records, payloads[1:], strict=False)
+            if journal.append(payload)
+        ]
+
+    assert taken == [UID] * taken.count(UID) + [OTHER] * len(other)
+    assert taken.count(UID) < 10
 
 
 # --- the law of the writer: whatever happens on the way, the rows are the journal's records, once each, in order
