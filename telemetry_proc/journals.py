@@ -62,7 +62,12 @@ class JournalDirectory:
     def _paths(self) -> list[Path]:
         try:
             paths = sorted(path for path in self.path.iterdir() if path.suffix == SUFFIX)
-        except FileNotFoundError:  # no engine has run here yet
+        except FileNotFoundError:
+            if self.path not in self._complained_of:
+                self._complained_of.add(self.path)
+                log.warning(
+                    "no journal directory %s: right before the first session, otherwise a wrong path", self.path
+                )
             return []
         except OSError as error:
             self._complain(self.path, "the journals cannot be read, what the socket drops is not stored", error)

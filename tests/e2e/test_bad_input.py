@@ -114,6 +114,17 @@ def test_given_a_database_that_is_not_ours_then_exit_5_and_not_a_byte_changed(ho
     assert home.database.read_bytes() == before
 
 
+def test_given_a_missing_journal_directory_then_the_writer_says_so_once_and_serves_the_socket(
+    home: Home, started
+) -> None:
+    elsewhere = f"telemetry.journal_dir={home.directory}/elsewhere"
+    writing = started(writer(home, elsewhere))
+    assert started(engine(home, "market.ticks_max=20")).ended() == 0
+    assert writing.stop() == 0
+    assert sum("no journal directory" in line and "elsewhere" in line for line in writing.lines) == 1
+    assert query(home.database, "SELECT count(*) FROM system_metrics") == [(20,)]
+
+
 def test_given_a_missing_journal_then_backfill_says_so(home: Home) -> None:
     done = command("telemetry_proc", "backfill", "--db", str(home.database), str(home.directory / "none"))
     assert done.returncode in (1, 2)
