@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -98,7 +99,9 @@ def rearm(config_path: Path, overrides: tuple[str, ...], reason: str) -> None:
       kedge-engine rearm -c config/paper.yaml --reason "pool arbitraged back, spread normal"
     """
     journal_dir = Path(cli.loaded(config_path, overrides).config.telemetry.journal_dir)
-    last = write_rearm(journal_dir, reason, SystemClock().wall_ns())
+    # An order given while an engine runs could lift a trip that comes after it, so none may be running.
+    with app.sole_engine(journal_dir) if journal_dir.is_dir() else nullcontext():
+        last = write_rearm(journal_dir, reason, SystemClock().wall_ns())
     click.echo(f"session {last.session_uid} ended in {last.mode}; the next session starts ACTIVE")
 
 

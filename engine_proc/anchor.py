@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from engine_proc.market import AmmPool, MarketView
+from engine_proc.market import MarketView
 from shared.settings import Anchor as AnchorSettings
 
 AnchorMode = Literal["clob", "amm", "capped"]
@@ -43,21 +43,22 @@ def find_anchor(market: MarketView, settings: AnchorSettings) -> Anchor:
     elif pool is None:
         return Anchor(None, None, None, None)
     else:
-        price = pool.spot if settings.reference == "spot" else _nearest_in_fee_band(pool, mid)
+        price = pool.spot if settings.reference == "spot" else _nearest_between(pool.bid, mid, pool.ask)
         if mode == "capped":
             cap = settings.cap_bps / 1e4
-            price = min(max(price, mid * (1.0 - cap)), mid * (1.0 + cap))
+            price = _nearest_between(mid * (1.0 - cap), price, mid * (1.0 + cap))
     return Anchor(mode, price, (price - mid) / mid * 1e4, divergence_bps)
 
 
 def _rule(settings: AnchorSettings, divergence_bps: float | None) -> AnchorMode:
     """The configured rule; `auto` is the binary switch on divergence, and without a pool it follows the book."""
-    if settings.mode != "auto":
-        return settings.mode
+    mode = settings.mode
+    if mode != "auto":
+        return mode
     if divergence_bps is None:
         return "clob"
     return "amm" if abs(divergence_bps) <= settings.switch_bps else "capped"
 
 
-def _nearest_in_fee_band(pool: AmmPool, mid: float) -> float:
-    return min(max(mid, pool.bid), pool.ask)
+def _nearest_between(low: float, price: float, high: float) -> float:
+    return low if price < low else high if price > high else price

@@ -9,17 +9,19 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+
+from filelock import FileLock, Timeout
 
 from engine_proc.engine import Engine, SessionFacts
 from engine_proc.feed_replay import ReplayFeed
 from engine_proc.feed_sim import SimFeed
 from engine_proc.feed_tape import TapeFeed
-from engine_proc.latch import start_state
+from engine_proc.latch import FAULT, Start, start_state
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
 from engine_proc.outbox import Outbox, PushSocket
@@ -31,7 +33,7 @@ from engine_proc.venue_replay import ReplayVenue
 from shared.clock import Clock, MarketClock, SystemClock
 from shared.config import LoadedConfig, build_config
 from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeError
-from shared.journal import JournalWriter, journal_path
+from shared.journal import SUFFIX, JournalWriter, journal_path
 from shared.records import VenueMode
 from shared.settings import Config
 from shared.stop import Stop
@@ -54,8 +56,12 @@ def run_session(loaded: LoadedConfig) -> None:
         cleanup.callback(feed.close)
         cleanup.callback(venue.close)
         journal_dir = Path(config.telemetry.journal_dir)
-        start = start_state(journal_dir, config.strategy.rearm, clock.wall_ns())
-        session_uid = new_session_uid()
+        if venue_mode != "replay":
+            cleanup.enter_context(sole_engine(journal_dir))
+        start = start_state(journal_dir, config.strategy.rearm, clock.now_ns())
+        if venue_mode == "replay":
+            start = Start(ModeState(), None)
+        session_uid = new_session_uid(journal_dir)
         outbox = open_outbox(config, session_uid, journal_dir, sync_orders=venue_mode == "live")
         cleanup.callback(outbox.close)
         engine = Engine(config, clock, PacedFeed(feed, config.market.pace_per_s, stop), venue, outbox, start.state)
@@ -66,26 +72,39 @@ def run_session(loaded: LoadedConfig) -> None:
             session_uid, venue_mode, config.market.feed, engine.state.mode, journal_path(journal_dir, session_uid),
         )  # fmt: skip
         with stopped_by_signals(engine, stop):
-            end(engine, *outcome_of(engine))
+            run_to_the_end(engine)
     if outbox.fault is not None:
         raise JournalUnwritable(f"the record of this session is not whole: {outbox.fault}")
 
 
+def run_to_the_end(engine: Engine) -> None:
+    """Run the engine and close its session. A fault in Kedge itself, at whatever moment, ends in HALT and exit code 75.
+
+    The process' one broad except.
+    """
+    try:
+        end_reason, error = outcome_of(engine)
+        end(engine, end_reason, error)
+    except KedgeError:
+        raise
+    except Exception as error:
+        log.exception("a fault in Kedge itself; the engine stops and stays stopped")
+        orders = "orders may still be live"
+        try:
+            engine.enter_halt(f"fatal_fault: {type(error).__name__}: {error}"[:500], engine.clock.now_ns())
+            survivors = engine.withdraw()
+            orders = f"orders that may still be live: {', '.join(survivors)}" if survivors else "no order is left"
+        finally:  # whatever else fails on the way out, this is how it ends
+            raise FailSafeStop(f"stopped by a fault in Kedge itself, {orders}; start again after `kedge-engine rearm`")
+
+
 def outcome_of(engine: Engine) -> tuple[str, KedgeError | None]:
-    """Run the engine; why it ended, and the error that ended it, if one did. The process' one broad except."""
+    """Tick until the end; why it ended, and the error that ended it, if one did."""
     try:
         return engine.run(), None
     except KedgeError as error:
         log.error("%s", error)
-        return f"fault: {error}"[:500], error
-    except Exception as error:
-        log.exception("a fault in Kedge itself; the engine stops and stays stopped")
-        engine.enter_halt(f"fatal_fault: {type(error).__name__}: {error}"[:500], engine.clock.now_ns())
-        survivors = engine.withdraw()
-        orders = f"orders that may still be live: {', '.join(survivors)}" if survivors else "no order is left"
-        raise FailSafeStop(
-            f"stopped by a fault in Kedge itself, {orders}; start again after `kedge-engine rearm`"
-        ) from error
+        return f"{FAULT}{error}"[:500], error
 
 
 def end(engine: Engine, end_reason: str, error: KedgeError | None) -> None:
@@ -96,10 +115,30 @@ def end(engine: Engine, end_reason: str, error: KedgeError | None) -> None:
         "session closed (%s): %d ticks, %d without a mid, %d fills, %d orders, mode %s",
         end_reason, summary.ticks, summary.null_error_ticks, summary.fills, summary.orders_submitted, engine.state.mode,
     )  # fmt: skip
+    if survivors:
+        raise KedgeError(f"orders that may still be live: {', '.join(survivors)}") from error
     if error is not None:
         raise error
-    if survivors:
-        raise KedgeError(f"orders that may still be live: {', '.join(survivors)}")
+
+
+@contextmanager
+def sole_engine(journal_dir: Path) -> Iterator[None]:
+    """One engine a journal directory: two would each take the other's journal for their own past.
+
+    Raises `FailSafeStop` if another process holds it, `JournalUnwritable` if the directory cannot be used.
+    """
+    lock = FileLock(journal_dir / "engine.lock", timeout=0)
+    try:
+        journal_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise FailSafeStop(f"{journal_dir}: another engine is running with this journal directory") from None
+    except OSError as error:
+        raise JournalUnwritable(f"{journal_dir}: cannot use the journal directory: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def replay_journal(path: Path, loaded: LoadedConfig | None) -> tuple[Comparison, Engine]:
@@ -192,9 +231,17 @@ def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_ord
     return Outbox(session_uid, journal, push, sync_orders=sync_orders, fsync_interval_ms=telemetry.fsync_interval_ms)
 
 
-def new_session_uid() -> str:
-    """UTC start time in milliseconds and six random hex digits: sorts by time, unique, a file name, abbreviable."""
+def new_session_uid(journal_dir: Path) -> str:
+    """UTC start time in milliseconds and six random hex digits: sorts by time, unique, a file name, abbreviable.
+
+    It sorts after every journal that is there, also when the wall clock was set back: the newest name is the last
+    session, and on that hangs which mode the next one starts in.
+    """
     now = datetime.now(UTC)
+    for path in journal_dir.glob(f"*{SUFFIX}"):
+        with suppress(ValueError):  # a file of another name is nobody's past
+            started = datetime.strptime(path.stem.partition("-")[0] + "000+0000", "%Y%m%dT%H%M%S%f%z")
+            now = max(now, started + timedelta(milliseconds=1))
     return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
 
 

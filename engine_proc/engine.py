@@ -56,6 +56,8 @@ class Engine:
         self.state = state
         self.strategy = Strategy(config.strategy)
         self.guard = SaturationGuard(Thresholds.of(**guard.model_dump(exclude={"enabled"})), enabled=guard.enabled)
+        self.limits = gate.Limits.of(config.gate, config.strategy.quote.requote_tolerance_bps)
+        self.reconcile_every_ticks = config.reconcile.interval_ticks
         self.summary = Summary(guard.bias_threshold_bps)
         truth = venue.truth()
         self.holdings = Holdings.of(truth.base, truth.quote)
@@ -71,24 +73,27 @@ class Engine:
     def tick(self, market: MarketView) -> TickRecord:
         """One look at the market, one decision, one record."""
         started_ns = self.clock.monotonic_ns()
+        now_ns = market.ts_ns
         self.tick_number += 1
         self.cancels_this_tick = 0
 
-        fills = self.take_reports(self.venue.reports(market), market.ts_ns, market.mid)
-        if self.tick_number % self.config.reconcile.interval_ticks == 0:
-            self.reconcile(market.ts_ns)
+        fills = self.take_reports(self.venue.reports(market), now_ns, market.mid)
+        if self.tick_number % self.reconcile_every_ticks == 0:
+            self.reconcile(now_ns)
 
         held = self.holdings
         proposal = self.strategy.calculate_quote(market, held)
         tripped = self.guard.observe(self.strategy.last_anchor_divergence_bps)
         if tripped:
-            self.trip(market.ts_ns)
+            self.trip(now_ns)
         intents = () if tripped else proposal.intents
 
         cleared = self.clear(intents, market)
-        sent = self.carry_out(cleared.intents, market.ts_ns)
+        sent = self.carry_out(cleared.intents, now_ns)
 
-        seen = describe.Seen(
+        record = describe.tick_record(
+            market,
+            self.guard,
             tick=self.tick_number,
             mode=self.state.mode,
             proposal=proposal,
@@ -103,11 +108,10 @@ class Engine:
             duration_us=(self.clock.monotonic_ns() - started_ns) / 1e3,
             outbox_unsent=self.recorder.unsent,
         )
-        record = describe.tick_record(market, seen, self.guard)
         self.summary.add(record)
         self.recorder.emit(record)
         if self.recorder.fault is not None:
-            self.enter_degraded("journal_unwritable", market.ts_ns)
+            self.enter_degraded("journal_unwritable", now_ns)
         return record
 
     def take_reports(self, reports: Sequence[Report], now_ns: int, mid: float | None) -> int:
@@ -117,14 +121,16 @@ class Engine:
         """
         fills = 0
         for number, report in enumerate(reports):
-            if isinstance(report, Fill):
+            if isinstance(report, Outcome):
+                order_id, result, reason, _ = report
+                if result == "accepted" or reason == "replaced":
+                    continue
+                order = self.holdings.after(*reports[:number]).orders.get(order_id)
+                if order is not None:
+                    self.recorder.emit(describe.order_event(order, result, self.tick_number, now_ns, reason))
+            elif isinstance(report, Fill):
                 fills += 1
                 self.recorder.emit(describe.fill_record(report, self.tick_number, now_ns, mid))
-            elif isinstance(report, Outcome) and report.result != "accepted" and report.reason != "replaced":
-                order = self.holdings.after(*reports[:number]).orders.get(report.order_id)
-                if order is not None:
-                    event = describe.order_event(order, report.result, self.tick_number, now_ns, report.reason)
-                    self.recorder.emit(event)
         self.holdings = self.holdings.after(*reports)
         return fills
 
@@ -158,14 +164,7 @@ class Engine:
 
     def clear(self, intents: tuple[Intent, ...], market: MarketView) -> gate.Clearance:
         """Through the gate. A refusal counts on every tick and goes on record when its reason is new."""
-        sight = gate.Sight(
-            self.state.mode,
-            market,
-            self.holdings,
-            self.config.gate,
-            recent_submits=sum(self.recent_submits),
-            requote_tolerance_bps=self.config.strategy.quote.requote_tolerance_bps,
-        )
+        sight = gate.Sight(self.state.mode, market, self.holdings, self.limits, sum(self.recent_submits))
         clearance = gate.clear(intents, sight)
         if clearance.denials or self.last_denials:
             denied = {denial.slot: denial.reason for denial in clearance.denials}
@@ -177,25 +176,26 @@ class Engine:
 
     def carry_out(self, desired: tuple[Intent, ...], now_ns: int) -> Plan:
         """What we want against what rests, as a plan; then the plan to the venue. Returns what was really sent."""
-        tolerance_bps = self.config.strategy.quote.requote_tolerance_bps
-        plan = execution.plan(desired, self.holdings.orders.values(), self.new_order_id, tolerance_bps)
+        resting = self.holdings.orders.values()
+        plan = execution.plan(desired, resting, self.new_order_id, self.limits.requote_tolerance_bps)
         self.recent_submits.append(len(plan.replace) + len(plan.place))
         return self.send(plan, now_ns)
 
     def send(self, plan: Plan, now_ns: int) -> Plan:
         """On record first, then to the venue: no order may exist that the journal has not heard of."""
-        placed = plan.replace + plan.place
-        if not (placed or plan.cancel):
+        _, replace, place, cancel = plan
+        placed = replace + place
+        if not (placed or cancel):
             return plan
-        self.recorder.emit(
-            *(describe.order_event(order, "submitted", self.tick_number, now_ns) for order in placed),
-            *(describe.order_event(order, "cancel_sent", self.tick_number, now_ns) for order in plan.cancel),
-        )
+        tick = self.tick_number
+        submitted = [describe.order_event(order, "submitted", tick, now_ns) for order in placed]
+        withdrawn = [describe.order_event(order, "cancel_sent", tick, now_ns) for order in cancel] if cancel else ()
+        self.recorder.emit(*submitted, *withdrawn)
         if placed and self.recorder.fault is not None:
             self.enter_degraded("journal_unwritable", now_ns)  # which cancels, whether on record or not
             return Plan()
-        self.cancels_this_tick += len(plan.cancel)
-        self.holdings = self.holdings.once_sent(placed, plan.cancel)
+        self.cancels_this_tick += len(cancel)
+        self.holdings = self.holdings.once_sent(placed, cancel)
         self.venue.submit(plan)
         return plan
 

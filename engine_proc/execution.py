@@ -10,6 +10,8 @@ from engine_proc.ports import Plan
 from engine_proc.strategy import Intent
 from shared.records import Side
 
+_new = tuple.__new__  # half the price of Order(...) and Plan(...)
+
 REFILL_BELOW = Decimal("0.5")  # an order filled past half is worth losing its queue position for
 
 
@@ -18,13 +20,18 @@ def keeps(order: Order, intent: Intent, requote_tolerance_bps: float) -> bool:
 
     An order that is still under way is kept whatever the intent: what is not confirmed cannot be replaced.
     """
-    if order.state != "resting":
-        return order.state == "pending"
+    state = order.state
+    if state != "resting":
+        return state == "pending"
     remaining, size = order.remaining, intent.size
     if remaining != size and not size * REFILL_BELOW <= remaining <= size:
         return False
-    off = float(order.price - intent.price)
-    return off == 0.0 or abs(off) * 1e4 <= requote_tolerance_bps * float(intent.price)
+    resting_price, price = order.price, intent.price
+    if resting_price == price:
+        return True
+    if requote_tolerance_bps == 0.0:
+        return False
+    return abs(float(resting_price - price)) * 1e4 <= requote_tolerance_bps * float(price)
 
 
 def plan(
@@ -54,9 +61,11 @@ def plan(
         side, level, price, size = intent
         held = standing.pop((side, level), None)
         if held is None:
-            place.append(Order(new_order_id(intent), side, level, price, size, size, "pending"))
+            place.append(_new(Order, (new_order_id(intent), side, level, price, size, size, "pending", None)))
         elif keeps(held, intent, requote_tolerance_bps):
             keep.append(held)
         else:
-            replace.append(Order(new_order_id(intent), side, level, price, size, size, "pending", held.order_id))
-    return Plan(tuple(keep), tuple(replace), tuple(place), (*cancel, *standing.values()))
+            old = held.order_id
+            replace.append(_new(Order, (new_order_id(intent), side, level, price, size, size, "pending", old)))
+    cancel += standing.values()
+    return _new(Plan, (tuple(keep), tuple(replace), tuple(place), tuple(cancel)))

@@ -66,6 +66,8 @@ class ReplayFeed:
 
 
 def _records(path: Path) -> Generator[Record, None, None]:
+    if path.is_dir():
+        raise ConfigError(f"{path}: a directory, must be a journal")
     try:
         for seq, frame in enumerate(read_frames(path)):
             if isinstance(frame, Damage):

@@ -2,9 +2,16 @@
 
     last journal                      `rearm: on_clean_restart`        `rearm: explicit`
     none                              ACTIVE                           ACTIVE
-    ended with session_closed         ACTIVE: the operator's restart   the mode it ended in
-    ended without (crash, kill -9)    the mode it last had             the mode it last had
+    closed in order                   ACTIVE: the operator's restart   the mode it ended in
+    closed by a fault, or with        the mode it ended in             the mode it ended in
+      orders that may still be live
+    not closed (crash, kill -9)       the mode it last had             the mode it last had
+    not closed, and refused records   DEGRADED                         DEGRADED
     cannot be read                    DEGRADED                         DEGRADED
+
+Refused records: an engine whose journal takes nothing cannot put its DEGRADED on record, so it leaves an empty file
+`<session_uid>.latched` beside it, for which even a full disk has room. Sessions that replay a journal never traded and
+say nothing here.
 
 The last journal is the newest that says anything: an engine that died, or found the disk full, before its opening was
 on record never quoted and leaves an empty journal, and what held before it still holds.
@@ -22,10 +29,11 @@ from typing import NamedTuple
 from engine_proc.modes import ModeState
 from shared.codec import read_record
 from shared.errors import JournalCorrupt, JournalUnwritable, KedgeError, RecordUnreadable
-from shared.journal import SUFFIX, Damage, read_frames
+from shared.journal import REFUSED_SUFFIX, SUFFIX, Damage, read_frames
 from shared.records import BreakerEvent, Mode, ModeChanged, SessionClosed, SessionOpened
 
 REARM_FILE = "rearm.json"
+FAULT = "fault: "  # how the end_reason of a session that did not end in order begins
 _KEPT = "kept from session "
 
 
@@ -81,15 +89,20 @@ def _how_it_ended(path: Path) -> LastSession | None:
                 continue
             _, record = read_record(frame.payload)
             if isinstance(record, SessionOpened):
+                if record.venue_mode == "replay":
+                    return None
                 mode = record.initial_mode
             elif isinstance(record, ModeChanged):
                 mode, why = record.to_mode, record.reason
             elif isinstance(record, BreakerEvent) and mode == "ACTIVE":  # killed before the change was on record
                 mode, why = "DEGRADED", f"{record.breaker} tripped at tick {record.tick}"
             elif isinstance(record, SessionClosed):
-                mode, closed = record.final_mode, True
+                mode = record.final_mode
+                closed = record.orders_surviving == 0 and not record.end_reason.startswith(FAULT)
     except (OSError, JournalCorrupt, RecordUnreadable) as error:
         return LastSession(path.stem, "DEGRADED", closed=False, why=f"its journal cannot be read: {error}")
+    if mode == "ACTIVE" and not closed and path.with_suffix(REFUSED_SUFFIX).exists():
+        return LastSession(path.stem, "DEGRADED", closed=False, why="its journal took no more records")
     return None if mode is None else LastSession(path.stem, mode, closed, why)
 
 

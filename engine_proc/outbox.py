@@ -85,12 +85,14 @@ class Outbox:
         for record in records:
             payloads.append(encode(session_uid, self._seq, record))
             self._seq += 1
-            sync = sync or type(record) in sync_kinds
+            if type(record) in sync_kinds:
+                sync = True
         if self._waiting or not self._journalled(payloads, sync=sync):
             self._waiting += payloads
             return
+        send = self._push.send
         for payload in payloads:
-            if not self._push.send(payload):
+            if not send(payload):
                 self.unsent += 1
 
     def close(self) -> None:

@@ -122,11 +122,6 @@ def size_at(side: Side, limit: float, levels: tuple[Level, ...]) -> int:
     return 0
 
 
-def out_of_reach(order: Resting, flow: Print) -> bool:
-    """Whether a print of the book stopped before our price: nothing of it concerns us, not even the queue before us."""
-    return flow.pool_after is None and not reaches(order.side, order.limit, flow.price)
-
-
 def share_of(order: Resting, flow: Print, volume: int, handed: int) -> tuple[int, int]:
     """Drops of a print that come to this order, and the queue then left before it.
 

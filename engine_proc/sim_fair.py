@@ -23,44 +23,30 @@ class FairPrice:
     A calm market walks at random (log-normal steps of `fair_volatility_bps`). In a drag, and while flapping, the price
     keeps a distance from the pool's spot instead. Every move adds the price at the far end of what is foreseen, so a
     change of behaviour shows in `now` after `informed_lead_ticks` ledgers.
+
+    `now` is the fair price of this ledger, `before` that of one ledger ago, the newest that a maker's transaction can
+    know, and `ahead` what informed takers know: the price `informed_lead_ticks` ledgers from now.
     """
 
     def __init__(self, settings: Sim, rng: Rng) -> None:
         self._gauss = rng.gauss
         self._drag_bps = settings.pool_fee * 1e4 + DRAG_BEYOND_FEE_BPS
         self._step = settings.fair_volatility_bps * 1e-4
-        self._last = settings.fair_price
-        self._path: deque[float] = deque([self._last, self._last], maxlen=settings.informed_lead_ticks + 2)
-        self._spot = self._last
+        self.before = self.now = self.ahead = self._spot = settings.fair_price
+        self._path: deque[float] = deque([self.before, self.now], maxlen=settings.informed_lead_ticks + 2)
         self._from_spot = self._level = self._noise = 0.0
         self._ledgers = 0
         for _ in range(settings.informed_lead_ticks):
             self.walk()
 
-    @property
-    def before(self) -> float:
-        """The fair price of one ledger ago: the newest that a maker's transaction can know."""
-        return self._path[0]
-
-    @property
-    def now(self) -> float:
-        """The fair price of this ledger."""
-        return self._path[1]
-
-    @property
-    def ahead(self) -> float:
-        """The fair price as informed takers know it, `informed_lead_ticks` ledgers from now."""
-        return self._path[-1]
-
     def walk(self) -> None:
         """One ledger of the random walk."""
-        self._last *= math.exp(self._gauss(0.0, self._step))
-        self._path.append(self._last)
+        self._append(self.ahead * math.exp(self._gauss(0.0, self._step)))
 
     def hold_to(self, spot: float) -> None:
         """From here on `drag` and `flap` keep their distance from this spot, on the side where the price is now."""
         self._spot = spot
-        self._level = math.log(self._last / spot) * 1e4
+        self._level = math.log(self.ahead / spot) * 1e4
         self._from_spot = math.copysign(1.0, self._level)
         self._noise = 0.0
         self._ledgers = 0
@@ -81,5 +67,9 @@ class FairPrice:
         deviation = noise_share * min(self._step * 1e4, GAP_NOISE_BPS_MAX)
         fresh = math.sqrt(1.0 - GAP_MEMORY * GAP_MEMORY) * deviation
         self._noise = GAP_MEMORY * self._noise + self._gauss(0.0, fresh)
-        self._last = self._spot * math.exp((self._level + self._noise + swing_bps) * 1e-4)
-        self._path.append(self._last)
+        self._append(self._spot * math.exp((self._level + self._noise + swing_bps) * 1e-4))
+
+    def _append(self, price: float) -> None:
+        path = self._path
+        path.append(price)
+        self.before, self.now, self.ahead = path[0], path[1], price

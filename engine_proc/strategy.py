@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
+from math import ceil, floor, sqrt
 from typing import NamedTuple
 
 from engine_proc.anchor import Anchor, find_anchor
@@ -13,6 +13,7 @@ from shared.records import Side
 from shared.settings import Strategy as StrategySettings
 from shared.settings import Volatility as VolatilitySettings
 
+_new = tuple.__new__  # half the price of Intent(...) and Proposal(...)
 _GRID_SLACK = 1e-12  # a touch so near to a multiple of the quantum is that multiple: only floats keep them apart
 
 
@@ -41,13 +42,16 @@ class Strategy:
     def __init__(self, settings: StrategySettings) -> None:
         self.last_anchor_divergence_bps: float | None = None
         """Anchor error of the latest `calculate_quote`, bps; guard, record and summary all read this attribute."""
-        self._settings = settings
+        self._anchor_settings = settings.anchor
         self._volatility = Volatility(settings.volatility)
         quote = settings.quote
         self._quantum = quote.price_quantum
         self._quantum_float = float(quote.price_quantum)
         self._target_base = float(settings.inventory.target_base)
         self._band_base = float(settings.inventory.band_base)
+        self._skew_bps_max = settings.inventory.skew_bps_max
+        self._half_spread_bps = quote.half_spread_bps
+        self._widening = settings.volatility.widening
         growth = Decimal(str(quote.size_growth))
         self._rungs = tuple(
             (level, level * quote.level_step_bps, _floor_to(quote.size_base * growth**level, quote.size_quantum))
@@ -56,17 +60,17 @@ class Strategy:
 
     def calculate_quote(self, market: MarketView, holdings: Holdings) -> Proposal:
         """Anchor, inventory skew, volatility widening, ladder; sets `last_anchor_divergence_bps`."""
-        anchor = find_anchor(market, self._settings.anchor)
+        anchor = find_anchor(market, self._anchor_settings)
         self.last_anchor_divergence_bps = anchor.error_bps
         volatility_bps = self._volatility.after(market.mid)
         if anchor.price is None:
             reason = f"MARKET_{market.status}" if market.mid is None else "ANCHOR_NO_POOL"
             return Proposal(anchor, (), reason, None, volatility_bps)
-        skew = min(1.0, max(-1.0, (float(holdings.base) - self._target_base) / self._band_base))
-        centre = anchor.price * (1.0 - skew * self._settings.inventory.skew_bps_max / 1e4)
-        half_spread_bps = self._settings.quote.half_spread_bps
-        half_spread_bps += self._settings.volatility.widening * (volatility_bps or 0.0)
-        return Proposal(anchor, self._ladder(market, centre, half_spread_bps), None, skew, volatility_bps)
+        skew = (float(holdings.base) - self._target_base) / self._band_base
+        skew = 1.0 if skew > 1.0 else -1.0 if skew < -1.0 else skew  # `min` and `max` cost ten times as much
+        centre = anchor.price * (1.0 - skew * self._skew_bps_max / 1e4)
+        half_spread_bps = self._half_spread_bps + self._widening * (volatility_bps or 0.0)
+        return _new(Proposal, (anchor, self._ladder(market, centre, half_spread_bps), None, skew, volatility_bps))
 
     def _ladder(self, market: MarketView, centre: float, half_spread_bps: float) -> tuple[Intent, ...]:
         """Rungs on both sides, bids rounded down and asks up, so that rounding never narrows the quote.
@@ -76,22 +80,23 @@ class Strategy:
         least a quantum behind the one before.
         """
         quantum = self._quantum_float
-        best_ask, best_bid = market.clob_ask, market.clob_bid
+        best_ask, best_bid, pool = market.clob_ask, market.clob_bid, market.amm
         assert best_ask is not None, "a market with a mid has both sides"
         assert best_bid is not None, "a market with a mid has both sides"
-        if market.amm is not None:
-            best_ask = min(best_ask, market.amm.ask)
-            best_bid = max(best_bid, market.amm.bid)
-        bid_below = math.ceil(best_ask / quantum * (1.0 - _GRID_SLACK))
-        ask_above = math.floor(best_bid / quantum * (1.0 + _GRID_SLACK))
+        if pool is not None:
+            best_ask = pool.ask if pool.ask < best_ask else best_ask
+            best_bid = pool.bid if pool.bid > best_bid else best_bid
+        bid_below = ceil(best_ask / quantum * (1.0 - _GRID_SLACK))
+        ask_above = floor(best_bid / quantum * (1.0 + _GRID_SLACK))
         intents: list[Intent] = []
         for level, step_bps, size in self._rungs:
             distance = (half_spread_bps + step_bps) / 1e4
-            bid_below = min(math.floor(centre * (1.0 - distance) / quantum), bid_below - 1)
-            ask_above = max(math.ceil(centre * (1.0 + distance) / quantum), ask_above + 1)
+            bid, ask = floor(centre * (1.0 - distance) / quantum), ceil(centre * (1.0 + distance) / quantum)
+            bid_below = bid if bid < bid_below else bid_below - 1
+            ask_above = ask if ask > ask_above else ask_above + 1
             if bid_below > 0:
-                intents.append(Intent("bid", level, self._quantum * bid_below, size))
-            intents.append(Intent("ask", level, self._quantum * ask_above, size))
+                intents.append(_new(Intent, ("bid", level, self._quantum * bid_below, size)))
+            intents.append(_new(Intent, ("ask", level, self._quantum * ask_above, size)))
         return tuple(intents)
 
 
@@ -114,7 +119,7 @@ class Volatility:
             squared = move_bps * move_bps
             variance = self._variance
             self._variance = squared if variance is None else self._keep * variance + (1.0 - self._keep) * squared
-        return None if self._variance is None else math.sqrt(self._variance)
+        return None if self._variance is None else sqrt(self._variance)
 
 
 def _floor_to(amount: Decimal, quantum: Decimal) -> Decimal:

@@ -37,7 +37,6 @@ from engine_proc.paper_matching import (
     cross,
     crosses,
     drops,
-    out_of_reach,
     quote_of,
     reaches,
     share_of,
@@ -49,7 +48,7 @@ from shared.records import Side
 from shared.settings import Paper
 
 PRICE_QUANTUM_MIN = Decimal("1e-9")  # finer, and a drop would be worth less than the finest amount of quote
-NO_FEE = Decimal(0)
+NO_FEE = NOTHING = Decimal(0)
 
 _new = tuple.__new__  # half the price of Outcome(...), where a quote replaced is two of them
 
@@ -64,8 +63,9 @@ class PaperVenue:
         self._latency_ledgers = settings.latency_ledgers
         self._fee = settings.fee_base
         self._fee_drops = int(settings.fee_base * DROPS)
-        self._account_reserve_drops = int(settings.account_reserve_base * DROPS)
         self._object_reserve_drops = int(settings.object_reserve_base * DROPS)
+        # The account's own, and that of the one trust line, which is an object too.
+        self._least_reserve_drops = int(settings.account_reserve_base * DROPS) + self._object_reserve_drops
         self._base_drops = int(settings.base_balance * DROPS)
         self._quote = settings.quote_balance
         self._size, self._size_drops = Decimal(0), 0  # of the last order
@@ -85,14 +85,15 @@ class PaperVenue:
         self._views += 1
         for flow in market.prints:
             self._meet(flow)
-        self._visible = Visible(market.bids, market.asks, market.amm)
+        self._visible = _new(Visible, (market.bids, market.asks, market.amm))
         self._take_effect(until_view=self._views)
         self._shorten_queues()
         return self._collect()
 
     def submit(self, plan: Plan) -> None:
         """Put the plan on its way; nothing is true of it before `reports` or `settle` says so."""
-        if plan.replace or plan.place or plan.cancel:
+        _, replace, place, cancel = plan
+        if replace or place or cancel:
             self._under_way.append((self._views + self._latency_ledgers, plan))
 
     def settle(self) -> tuple[Report, ...]:
@@ -116,8 +117,14 @@ class PaperVenue:
 
     def _meet(self, flow: Print) -> None:
         """Share one print out among our orders on the side it hits: best price first, then the older."""
-        side: Side = "bid" if flow.taker_side == "sell" else "ask"
-        ours = [order for order in self._open.values() if order.side == side and not out_of_reach(order, flow)]
+        taker_side, price, _, pool_after = flow
+        side: Side = "bid" if taker_side == "sell" else "ask"
+        # A print of the book that stopped before our price brings us nothing, not even a shorter queue.
+        ours = [
+            order
+            for order in self._open.values()
+            if order.side == side and (pool_after is not None or reaches(side, order.limit, price))
+        ]
         if not ours:
             return
         if len(ours) > 1:
@@ -151,8 +158,9 @@ class PaperVenue:
 
     def _take_effect(self, *, until_view: int) -> None:
         """Apply what is due: cancels first, to free reserve and to keep our own orders from meeting each other."""
-        while self._under_way and self._under_way[0][0] <= until_view:
-            _, (_, replace, place, cancel) = self._under_way.popleft()
+        under_way = self._under_way
+        while under_way and under_way[0][0] <= until_view:
+            _, (_, replace, place, cancel) = under_way.popleft()
             for order in cancel:
                 self._cancel(order.order_id)
             for order in replace + place:
@@ -170,22 +178,23 @@ class PaperVenue:
     def _create(self, order: Order) -> None:
         """OfferCreate, with the cancel of the order it replaces in the same transaction."""
         open_orders = self._open
-        assert order.order_id not in open_orders, f"{order.order_id}: an order id is used once"
-        refusal = self._refusal(order)
-        if refusal is not None:
-            self._refuse(order, refusal)
-            return
         order_id, side, _, price, size, _, _, replaces = order
+        assert order_id not in open_orders, f"{order_id}: an order id is used once"
+        size_drops = self._drops_of(size)
+        refusal = self._refusal(side, price, size_drops)
+        if refusal is not None:
+            self._refuse(order_id, refusal)
+            return
         old = replaces if replaces in open_orders else None
         objects = len(open_orders) - (old is not None)
-        new = Resting(order_id, side, price, float(price), self._drops_of(size), 0)
+        new = Resting(order_id, side, price, float(price), size_drops, 0)
         crossing = self._crossing(order, new, objects) if crosses(side, new.limit, self._visible) else None
         passed = self._own_orders_passed(new, crossing, old)
         # The reserve comes last, asked of the balance from before the transaction. Its lack is only forgiven when
         # something was taken; then the order leaves no remainder.
         reserved = self._base_drops >= self._reserve_drops(objects - len(passed) + 1)
         if not reserved and not (crossing and crossing.takes):
-            self._refuse(order, "tecINSUF_RESERVE_OFFER")
+            self._refuse(order_id, "tecINSUF_RESERVE_OFFER")
             return
 
         self._base_drops -= self._fee_drops
@@ -206,24 +215,23 @@ class PaperVenue:
             elif not reserved:
                 self._delete(order_id, "reserve")
 
-    def _refusal(self, order: Order) -> str | None:
+    def _refusal(self, side: Side, price: Decimal, size_drops: int) -> str | None:
         """What the ledger would answer before it looks at the book; None if nothing is wrong."""
-        price = order.price
-        if price <= 0 or price % self._price_quantum or not self._drops_of(order.size):
+        if size_drops == 0 or price <= NOTHING or price % self._price_quantum:
             return "temBAD_OFFER"
         if self._base_drops < self._fee_drops:
             return "terINSUF_FEE_B"
-        if order.side == "bid":
-            return None if self._quote > 0 else "tecUNFUNDED_OFFER"
+        if side == "bid":
+            return None if self._quote > NOTHING else "tecUNFUNDED_OFFER"
         spendable = self._base_drops - self._fee_drops - self._reserve_drops(len(self._open))
         return None if spendable > 0 else "tecUNFUNDED_OFFER"
 
-    def _refuse(self, order: Order, reason: str) -> None:
+    def _refuse(self, order_id: str, reason: str) -> None:
         """The transaction failed as a whole: what it was to replace rests on, which the rejection implies."""
         charged = reason.startswith("tec")
         if charged:
             self._base_drops -= self._fee_drops
-        self._reported.append(Outcome(order.order_id, "rejected", reason, self._fee if charged else NO_FEE))
+        self._reported.append(Outcome(order_id, "rejected", reason, self._fee if charged else NO_FEE))
 
     def _crossing(self, order: Order, new: Resting, objects: int) -> Crossing:
         """What the order would take on arrival."""
@@ -236,10 +244,14 @@ class PaperVenue:
         One at the very price where the walk ends with the order filled stands behind what filled it.
         """
         side, reach = new.side, new.limit if crossing is None else crossing.reach
-        met = [own for own in self._open.values() if own.side != side and reaches(side, reach, own.limit)]
-        if crossing is not None and (crossing.remaining == 0 or crossing.unfunded):
-            met = [own for own in met if own.limit != reach]
-        return [own.order_id for own in met if own.order_id != old] if met else []
+        short = crossing is not None and (crossing.remaining == 0 or crossing.unfunded)
+        passed: list[str] = []
+        for own in self._open.values():
+            if own.side != side and reaches(side, reach, own.limit) and own.order_id != old:
+                if short and own.limit == reach:
+                    continue
+                passed.append(own.order_id)
+        return passed
 
     # ------------------------------------------------------------------------------------------------- the account
 
@@ -258,7 +270,7 @@ class PaperVenue:
 
     def _reserve_drops(self, objects: int) -> int:
         """What must stay for this many open orders and the trust line of the quote currency."""
-        return self._account_reserve_drops + self._object_reserve_drops * (objects + 1)
+        return self._least_reserve_drops + self._object_reserve_drops * objects
 
     def _exchange(self, order: Resting, liquidity: Literal["maker", "taker"], price: Decimal, base_drops: int) -> None:
         """Move both balances and report it. Every amount is on a grid that balances hold exactly, so nothing leaks."""
@@ -275,7 +287,7 @@ class PaperVenue:
         self._trades += 1
         trade_id = f"paper-{self._trades}"
         base = base_amount(base_drops)
-        self._reported.append(Fill(trade_id, order.order_id, order.side, liquidity, price, base, quote))
+        self._reported.append(_new(Fill, (trade_id, order.order_id, order.side, liquidity, price, base, quote)))
 
     def _delete(self, order_id: str, reason: str) -> None:
         del self._open[order_id]

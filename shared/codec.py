@@ -18,6 +18,7 @@ from shared.errors import RecordUnreadable
 from shared.records import KIND_OF, KINDS, WIRE_VERSION, Record
 
 MESSAGE_BYTES_MAX = 256 * 1024
+SEQ_END = 2**63 - 1  # the number after the last one must still fit into SQLite's INTEGER
 SESSION_UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")  # also a file name: no dots, no separators
 _ENVELOPE_FIELDS = 4
 _ARRAY_LENGTH_MAX = 256
@@ -35,7 +36,8 @@ class Envelope(NamedTuple):
 
 def encode(session_uid: str, seq: int, record: Record) -> bytes:
     """The bytes of a record, for journal and socket alike."""
-    return _pack((WIRE_VERSION, KIND_OF[type(record)], session_uid, seq, *record))
+    envelope = (WIRE_VERSION, KIND_OF[type(record)], session_uid, seq)
+    return _pack(envelope + record)
 
 
 def decode(payload: bytes) -> Envelope:
@@ -53,7 +55,7 @@ def decode(payload: bytes) -> Envelope:
         raise RecordUnreadable(f"wire version {_shown(version)}, this program reads {WIRE_VERSION}")
     if not isinstance(session_uid, str) or not SESSION_UID.fullmatch(session_uid):
         raise RecordUnreadable(f"session_uid {_shown(session_uid)} is not a session's name")
-    if type(seq) is not int or not 0 <= seq < 2**63:
+    if type(seq) is not int or not 0 <= seq < SEQ_END:
         raise RecordUnreadable(f"seq {_shown(seq)} is not a count from 0")
     if not isinstance(kind, str):
         raise RecordUnreadable(f"kind {_shown(kind)} is not a name")

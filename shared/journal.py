@@ -33,6 +33,7 @@ from shared.errors import JournalCorrupt, JournalUnwritable
 
 HEADER = b"KEDGEJ\x00\x01"
 SUFFIX = ".kj"
+REFUSED_SUFFIX = ".latched"  # an empty file beside a journal that took no more records
 FRAME_HEAD_BYTES = 8
 _FRAME_BYTES_MAX = FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX
 _READ_BYTES = 1 << 20
@@ -87,6 +88,7 @@ class JournalWriter:
             self._write(HEADER)
         except JournalUnwritable:
             self.close()
+            path.unlink(missing_ok=True)  # half a header says nothing, and one is left behind at every try
             raise
 
     @property

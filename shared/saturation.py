@@ -66,10 +66,14 @@ class SaturationGuard:
     """A rolling window over anchor errors that says, once, when the anchor has been dragged away.
 
     After every `observe` the window is readable: `window_n`, `sum_nano_bps`, `prevalent_n` and, for people,
-    `mean_bps` and `prevalence_pct`. The cost of a tick does not depend on the lookback.
+    `mean_bps` (signed) and `prevalence_pct`, both None while the window is empty; it is full, and the guard armed, when
+    `window_n` equals the lookback. The cost of a tick does not depend on the lookback.
     """
 
-    __slots__ = ("_armed_sum", "_enabled", "_errors", "_thresholds", "prevalent_n", "sum_nano_bps", "tripped")
+    __slots__ = (
+        "_armed_sum", "_enabled", "_errors", "_thresholds",
+        "mean_bps", "prevalence_pct", "prevalent_n", "sum_nano_bps", "tripped", "window_n",
+    )  # fmt: skip
 
     def __init__(self, thresholds: Thresholds, *, enabled: bool = True) -> None:
         self._thresholds = thresholds
@@ -78,6 +82,9 @@ class SaturationGuard:
         self._errors: deque[int] = deque()
         self.sum_nano_bps = 0
         self.prevalent_n = 0
+        self.window_n = 0
+        self.mean_bps: float | None = None
+        self.prevalence_pct: float | None = None
         self.tripped = False
 
     def observe(self, error_bps: float | None) -> bool:
@@ -96,27 +103,13 @@ class SaturationGuard:
             self.sum_nano_bps -= oldest
             if oldest >= prevalence_nano_bps or -oldest >= prevalence_nano_bps:
                 self.prevalent_n -= 1
+        self.window_n = n = len(errors)
+        self.mean_bps = self.sum_nano_bps / (n * NANO_PER_BPS)
+        self.prevalence_pct = 100.0 * self.prevalent_n / n
         if self.tripped or not self._enabled or len(errors) < lookback_ticks:
             return False
         self.tripped = abs(self.sum_nano_bps) >= self._armed_sum and self.prevalent_n >= need
         return self.tripped
-
-    @property
-    def window_n(self) -> int:
-        """Errors in the window; armed when it equals the lookback."""
-        return len(self._errors)
-
-    @property
-    def mean_bps(self) -> float | None:
-        """Signed mean of the window in bps; None while the window is empty."""
-        n = len(self._errors)
-        return self.sum_nano_bps / (n * NANO_PER_BPS) if n else None
-
-    @property
-    def prevalence_pct(self) -> float | None:
-        """Share of the window at or above the prevalence threshold, in percent; None while the window is empty."""
-        n = len(self._errors)
-        return 100.0 * self.prevalent_n / n if n else None
 
     def window_tail(self, count: int = 5) -> list[float]:
         """The last errors of the window in bps, oldest first."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
 # The whole address, not a prefix: tcp://127.example.com is a name, and ZeroMQ reads tcp://127.0.0.1;HOST as two ends.
-LOOPBACK = re.compile(r"tcp://(?:127(?:\.[0-9]{1,3}){3}|localhost|\[::1\]):(?P<port>[^:;]*)")
+LOOPBACK = re.compile(r"tcp://(?:127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})){3}|localhost|\[::1\]):(?P<port>[^:;]*)")
 
 
 def _decimal(value: Any) -> Any:
@@ -27,11 +27,14 @@ def _decimal(value: Any) -> Any:
         raise ValueError(f"not a decimal number: {value!r}") from None
 
 
-Money = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, allow_inf_nan=False)]
-MoneyAboveZero = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, allow_inf_nan=False)]
+MONEY_MAX = 10**12  # far beyond any account; amounts up to here stay exact to the last digit that the ledger keeps
+Money = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=MONEY_MAX, allow_inf_nan=False)]
+MoneyAboveZero = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, le=MONEY_MAX, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Bps = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+BpsAboveZero = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -52,8 +55,8 @@ class Sim(Section):
 
     fair_price: AboveZero = 1.305
     fair_volatility_bps: Annotated[float, Field(ge=0, le=1000)] = 3.8
-    maker_half_spread_bps: AboveZero = 10.0
-    maker_step_bps: AboveZero = 10.0
+    maker_half_spread_bps: BpsAboveZero = 10.0
+    maker_step_bps: BpsAboveZero = 10.0
     maker_sizes: tuple[AboveZero, ...] = Field(
         default=(1500.0, 1500.0, 2200.0, 3700.0, 7400.0), min_length=1, strict=False
     )
@@ -63,8 +66,8 @@ class Sim(Section):
     informed_lead_ticks: Annotated[int, Field(ge=1, le=20)] = 3
     pool_base: AboveZero = 1_900_000.0
     pool_fee: Annotated[float, Field(ge=0, lt=0.1)] = 0.00267
-    arbitrage_threshold_bps: NotNegative = 4.0
-    ledger_ms: Annotated[int, Field(gt=0)] = 4000
+    arbitrage_threshold_bps: Bps = 4.0
+    ledger_ms: Annotated[int, Field(gt=0, le=3_600_000)] = 4000
     glitch_rate: Annotated[float, Field(ge=0, le=0.5)] = 0.002
     scenario: tuple[SimPhase, ...] = Field(default=(SimPhase(kind="calm", ticks=1000),), min_length=1, strict=False)
 
@@ -72,15 +75,22 @@ class Sim(Section):
 class Market(Section):
     """Where market views come from."""
 
-    pair: Annotated[str, Field(pattern=r"^[^/\s]{1,40}/[^/\s]{1,40}$")] = "XRP/RLUSD"
+    pair: Annotated[str, Field(pattern=r"^[^/\s]{1,39}/[^/\s]{1,40}$")] = "XRP/RLUSD"
     feed: Literal["sim", "tape", "replay", "xrpl"] = "sim"
     tape: str | None = None
     seed: Annotated[int, Field(ge=0)] = 1
     ticks_max: Annotated[int, Field(ge=0)] = 0
-    pace_per_s: NotNegative = 0.0
+    pace_per_s: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     stale_after_ms: Annotated[int, Field(gt=0)] = 15_000
     min_touch_size: NotNegative = 0.0
     sim: Sim = Sim()
+
+    @field_validator("pace_per_s")
+    @classmethod
+    def _at_least_one_a_day(cls, value: float) -> float:
+        if 0 < value < 1e-5:
+            raise ValueError("0 for as fast as possible, otherwise at least 0.00001")
+        return value
 
     @model_validator(mode="after")
     def _tape_named(self) -> Market:
@@ -94,8 +104,8 @@ class Anchor(Section):
 
     mode: Literal["clob", "amm", "capped", "auto"] = "auto"
     reference: Literal["spot", "fee_band"] = "fee_band"
-    switch_bps: AboveZero = 35.0
-    cap_bps: AboveZero = 10.0
+    switch_bps: BpsAboveZero = 35.0
+    cap_bps: BpsAboveZero = 10.0
 
 
 class AnchorSaturationGuard(Section):
@@ -103,9 +113,9 @@ class AnchorSaturationGuard(Section):
 
     enabled: bool = True
     lookback_ticks: Annotated[int, Field(ge=1, le=9000)] = 25
-    bias_threshold_bps: AboveZero = 7.0
-    prevalence_threshold_bps: AboveZero = 5.0
-    prevalence_pct: Annotated[float, Field(gt=0, le=100)] = 40.0
+    bias_threshold_bps: BpsAboveZero = 7.0
+    prevalence_threshold_bps: BpsAboveZero = 5.0
+    prevalence_pct: Annotated[float, Field(ge=0.1, le=100)] = 40.0
 
     @field_validator("prevalence_pct")
     @classmethod
@@ -127,14 +137,14 @@ class AnchorSaturationGuard(Section):
 class Quote(Section):
     """The ladder around the anchor."""
 
-    half_spread_bps: AboveZero = 8.0
+    half_spread_bps: BpsAboveZero = 8.0
     levels: Annotated[int, Field(ge=1, le=20)] = 2
-    level_step_bps: AboveZero = 8.0
+    level_step_bps: BpsAboveZero = 8.0
     size_base: MoneyAboveZero = Decimal(200)
     size_growth: Annotated[float, Field(ge=1, le=10)] = 1.5
     price_quantum: MoneyAboveZero = Decimal("0.00001")
     size_quantum: MoneyAboveZero = Decimal("0.01")
-    requote_tolerance_bps: NotNegative = 0.5
+    requote_tolerance_bps: Bps = 0.5
 
 
 class Inventory(Section):
@@ -142,14 +152,14 @@ class Inventory(Section):
 
     target_base: Money = Decimal(10_000)
     band_base: MoneyAboveZero = Decimal(5_000)
-    skew_bps_max: NotNegative = 6.0
+    skew_bps_max: Bps = 6.0
 
 
 class Volatility(Section):
     """How fast moves widen the quotes."""
 
     halflife_ticks: AboveZero = 20.0
-    widening: NotNegative = 0.5
+    widening: Annotated[float, Field(ge=0, le=100)] = 0.5
 
 
 class Strategy(Section):
@@ -167,7 +177,7 @@ class Gate(Section):
     """Limits that no order passes, whatever the strategy says."""
 
     age_ms_max: Annotated[int, Field(gt=0)] = 10_000
-    collar_bps: AboveZero = 150.0
+    collar_bps: BpsAboveZero = 150.0
     size_base_min: Money = Decimal(1)
     size_base_max: MoneyAboveZero = Decimal(5_000)
     notional_quote_max: MoneyAboveZero = Decimal(10_000)
@@ -267,10 +277,26 @@ class Config(Section):
     @model_validator(mode="after")
     def _levels_pass_the_gate(self) -> Config:
         quote, gate = self.strategy.quote, self.gate
+        smallest = quote.size_base // quote.size_quantum * quote.size_quantum
         largest = quote.size_base * Decimal(str(quote.size_growth)) ** (quote.levels - 1)
-        if not gate.size_base_min <= quote.size_base or largest > gate.size_base_max:
+        if smallest == 0:
+            raise ValueError(f"strategy.quote.size_quantum: {quote.size_quantum} rounds size_base down to nothing")
+        if smallest < gate.size_base_min or largest > gate.size_base_max:
             raise ValueError(
                 f"strategy.quote.size_base: the ladder's sizes {quote.size_base} .. {largest:.2f} must lie within "
                 f"gate.size_base_min {gate.size_base_min} .. gate.size_base_max {gate.size_base_max}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_kept_stays_near(self) -> Config:
+        quote, gate = self.strategy.quote, self.gate
+        if quote.requote_tolerance_bps >= min(quote.half_spread_bps, gate.collar_bps):
+            raise ValueError(
+                f"strategy.quote.requote_tolerance_bps: {quote.requote_tolerance_bps} must be below half_spread_bps "
+                f"{quote.half_spread_bps} and gate.collar_bps {gate.collar_bps}: a kept order must not reach either"
+            )
+        widest = quote.half_spread_bps + (quote.levels - 1) * quote.level_step_bps
+        if widest >= 10_000:
+            raise ValueError(f"strategy.quote.level_step_bps: the last level would stand {widest:g} bps away")
         return self

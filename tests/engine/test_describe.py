@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from engine_proc import describe
 from engine_proc.anchor import Anchor
-from engine_proc.describe import Seen
 from engine_proc.gate import Denial
 from engine_proc.holdings import Fill
 from engine_proc.market import AmmPool, MarketView, look
@@ -35,27 +34,23 @@ def guard(*errors: float) -> SaturationGuard:
     return made
 
 
-def seen(**changes: object) -> Seen:
-    blank = Seen(
-        tick=3,
-        mode="ACTIVE",
-        proposal=Proposal(NO_ANCHOR, (), None, None, None),
-        anchor_error_bps=None,
-        held=holdings("100.5", "20.25"),
-        plan=Plan(),
-        denials=(),
-        withheld=None,
-        open_orders=2,
-        cancels=1,
-        fills=4,
-        duration_us=12.5,
-        outbox_unsent=9,
-    )
-    return blank._replace(**changes)
-
-
 def told(view: MarketView | None = None, errors: tuple[float, ...] = (), **changes: object) -> TickRecord:
-    return valid(describe.tick_record(view or around(1.0, 0.125), seen(**changes), guard(*errors)))
+    blank = {
+        "tick": 3,
+        "mode": "ACTIVE",
+        "proposal": Proposal(NO_ANCHOR, (), None, None, None),
+        "anchor_error_bps": None,
+        "held": holdings("100.5", "20.25"),
+        "plan": Plan(),
+        "denials": (),
+        "withheld": None,
+        "open_orders": 2,
+        "cancels": 1,
+        "fills": 4,
+        "duration_us": 12.5,
+        "outbox_unsent": 9,
+    }
+    return valid(describe.tick_record(view or around(1.0, 0.125), guard(*errors), **blank | changes))
 
 
 def valid(record: Record) -> Record:
@@ -97,6 +92,35 @@ def test_given_everything_measurable_then_every_field_has_its_own_value() -> Non
         "base_balance": 100.5, "quote_balance": 20.25, "inventory_skew": 0.5, "mark_value": 120.75,
         "volatility_bps": 3.25, "tick_duration_us": 12.5, "outbox_unsent": 9,
     }  # fmt: skip
+
+
+def test_given_numbers_that_are_all_different_then_each_stands_in_the_field_of_its_name() -> None:
+    view = MarketView(11, 12, 13, "CROSSED", 0.875, 14.0, 1.125, 15.0, 1.0, AmmPool(2.0, 3.0, 0.25))
+    plan = Plan(
+        keep=(order("k", "0.5"),),
+        replace=(order("r", "0.75"), order("s", "0.625"), order("t", "0.6875")),
+        place=(order("a", "1.375", side="ask"), order("c", "1.5", side="ask")),
+    )
+    record = told(
+        view, (16.0, -2.0, 1.0, 5.0), tick=21, mode="HALT", plan=plan, anchor_error_bps=22.5, open_orders=23,
+        proposal=Proposal(Anchor("capped", 24.5, -1.0, 25.5), (), None, 0.125, 26.5), held=holdings("27.5", "28.5"),
+        denials=(Denial(intent(), "A"),) * 29, cancels=30, fills=31, duration_us=32.5, outbox_unsent=33,
+    )  # fmt: skip
+    assert record._asdict() == {
+        "tick": 21, "ts_ns": 11, "ledger_index": 12, "mode": "HALT", "market_status": "CROSSED", "market_age_ms": 13,
+        "clob_bid": 0.875, "clob_bid_size": 14.0, "clob_ask": 1.125, "clob_ask_size": 15.0, "mid": 1.0,
+        "amm_price": 1.5, "amm_fee_fraction": 0.25, "clob_vs_amm_divergence_bps": 25.5,
+        "anchor_mode": "capped", "quote_anchor_price": 24.5, "anchor_error_bps": 22.5,
+        "guard_window_n": 4, "guard_mean_bps": 5.0, "guard_prevalence_pct": 50.0,
+        "bid_price": 0.75, "ask_price": 1.375,
+        "distance_to_touch_bid_bps": 1250.0, "distance_to_touch_ask_bps": 2500.0,
+        "no_quote_reason_bid": None, "no_quote_reason_ask": None,
+        "open_orders": 23, "orders_submitted": 5, "orders_cancelled": 30, "orders_denied": 29, "fills": 31,
+        "base_balance": 27.5, "quote_balance": 28.5, "inventory_skew": 0.125, "mark_value": 56.0,
+        "volatility_bps": 26.5, "tick_duration_us": 32.5, "outbox_unsent": 33,
+    }  # fmt: skip
+    told_apart = [value for value in record if value is not None]
+    assert len({(type(value), value) for value in told_apart}) == len(told_apart) == len(record) - 2
 
 
 def test_given_errors_and_values_of_zero_then_they_stay_zero_and_are_not_taken_for_missing() -> None:

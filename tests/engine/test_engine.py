@@ -390,11 +390,12 @@ class RefusesOneReplacement(PaperVenue):
 
     refused = False
 
-    def _refusal(self, order):
-        if order.replaces is not None and not self.refused:
+    def _create(self, order):
+        if order.replaces is None or self.refused:
+            super()._create(order)
+        else:
             self.refused = True
-            return "tecPATH_DRY"
-        return super()._refusal(order)
+            self._refuse(order.order_id, "tecPATH_DRY")
 
 
 def test_given_a_replacement_refused_on_the_way_out_when_closing_then_the_order_it_brings_back_is_cancelled_too() -> (

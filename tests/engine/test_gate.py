@@ -123,7 +123,9 @@ def test_given_a_price_at_or_beyond_the_collar_then_passes_or_not(side: str, pri
 
 
 def test_given_no_mid_when_the_collar_is_asked_alone_then_it_refuses() -> None:
-    assert gate.price_in_collar(intent("bid"), sight(view=market(None, None))) == "PRICE_COLLAR"
+    seen = sight(view=market(None, None))
+    seen.look_at(intent("bid"))
+    assert gate.price_in_collar(seen) == "PRICE_COLLAR"
 
 
 @pytest.mark.parametrize(

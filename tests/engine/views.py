@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from engine_proc.gate import Sight
+from engine_proc.gate import Limits, Sight
 from engine_proc.holdings import Holdings, Order, OrderState
 from engine_proc.market import AmmPool, Level, MarketView, look
 from engine_proc.strategy import Intent
@@ -91,11 +91,5 @@ def sight(
         "reserve_quote": 0,
         "submits_per_window_max": 10**6,
     }
-    return Sight(
-        mode,
-        view or market(),
-        held or holdings(),
-        Gate.model_validate(wide | limits),
-        recent_submits=recent_submits,
-        requote_tolerance_bps=requote_tolerance_bps,
-    )
+    limits_seen = Limits.of(Gate.model_validate(wide | limits), requote_tolerance_bps)
+    return Sight(mode, view or market(), held or holdings(), limits_seen, recent_submits)

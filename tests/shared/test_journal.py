@@ -320,7 +320,7 @@ FILL_THE_DISK = """
 
 
 @posix_only
-@pytest.mark.parametrize("limit", [3, 8, 60, 116, 500, 10_000])
+@pytest.mark.parametrize("limit", [8, 60, 116, 500, 10_000])
 def test_given_a_disk_that_fills_up_when_appending_then_the_file_ends_at_its_last_whole_record(tmp_path, limit):
     path = tmp_path / "a.kj"
     done = subprocess.run(
@@ -331,12 +331,33 @@ def test_given_a_disk_that_fills_up_when_appending_then_the_file_ends_at_its_las
     )
 
     message, size = done.stdout.splitlines()
-    whole = (limit - len(HEADER)) // (FRAME_HEAD_BYTES + 100) if limit >= len(HEADER) else 0
+    whole = (limit - len(HEADER)) // (FRAME_HEAD_BYTES + 100)
     assert message.startswith(f"{path}: ")
     assert done.stderr == ""
     assert int(size) == path.stat().st_size
-    assert int(size) == (len(HEADER) + whole * (FRAME_HEAD_BYTES + 100) if limit >= len(HEADER) else 0)
+    assert int(size) == len(HEADER) + whole * (FRAME_HEAD_BYTES + 100)
     assert payloads_of(read(path)) == [b"z" * 100] * whole
+
+
+@posix_only
+def test_given_no_room_for_the_header_when_created_then_refused_and_no_file_is_left(tmp_path):
+    script = """
+        import resource, sys
+        from pathlib import Path
+        from shared.errors import JournalUnwritable
+        from shared.journal import JournalWriter
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))
+        try:
+            JournalWriter(Path(sys.argv[1]))
+        except JournalUnwritable as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "a.kj")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith(f"{tmp_path / 'a.kj'}: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 @posix_only

@@ -215,8 +215,14 @@ def test_given_a_journal_directory_that_cannot_be_read_when_looked_at_then_it_is
 
     assert [line for line in caplog.messages if "the journals cannot be read" in line] == caplog.messages
     assert len(caplog.messages) == 1
-    assert list(JournalDirectory(tmp_path / "none").read_grown(fresh_offsets())) == []
-    assert len(caplog.messages) == 1  # nothing there yet is nothing to complain of
+
+
+def test_given_no_journal_directory_when_looked_at_then_it_is_said_once(tmp_path, caplog):
+    directory = JournalDirectory(tmp_path / "none")
+
+    assert [*directory.read_grown(fresh_offsets()), *directory.read_grown(fresh_offsets())] == []
+
+    assert ["no journal directory" in line for line in caplog.messages] == [True]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes with a name are POSIX")
