@@ -41,6 +41,7 @@ from shared.stop import Stop
 log = logging.getLogger(__name__)
 
 IPC_DIR_MODE = 0o700
+PUSH_BURST_MS = 5  # a tick of a real ledger comes every 3 to 5 seconds and is never held back
 
 
 def run_session(loaded: LoadedConfig) -> None:
@@ -227,7 +228,13 @@ def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_ord
             journal.close()
             journal.path.unlink()
             raise ConfigError(f"telemetry.endpoint: cannot create {socket_dir}: {error.strerror}") from None
-    push = PushSocket(telemetry.endpoint, records_max=telemetry.outbox_max, linger_ms=telemetry.linger_ms)
+    push = PushSocket(
+        telemetry.endpoint,
+        SystemClock(),
+        records_max=telemetry.outbox_max,
+        linger_ms=telemetry.linger_ms,
+        burst_ms=PUSH_BURST_MS,
+    )
     return Outbox(session_uid, journal, push, sync_orders=sync_orders, fsync_interval_ms=telemetry.fsync_interval_ms)
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import zmq
 
+from shared.clock import Clock
 from shared.codec import encode
 from shared.errors import JournalUnwritable
 from shared.journal import JournalWriter
@@ -33,7 +34,10 @@ class Recorder(Protocol):
     """What the engine asks of whoever takes its records."""
 
     fault: str | None
-    unsent: int
+
+    @property
+    def unsent(self) -> int:
+        """Records that the fast path refused so far."""
 
     def emit(self, *records: Record) -> None:
         """Take records, in order; never raises."""
@@ -43,10 +47,15 @@ class Recorder(Protocol):
 
 
 class Push(Protocol):
-    """The fast path to the writer."""
+    """The fast path to the writer. `refused` counts the records that it did not take."""
 
-    def send(self, payload: bytes) -> bool:
-        """Hand over one record without waiting; False if the socket refused it."""
+    refused: int
+
+    def send(self, payload: bytes) -> None:
+        """Hand over one record without waiting; it may leave with the next few."""
+
+    def flush(self) -> None:
+        """What was handed over leaves now."""
 
     def close(self) -> None:
         """Give what was handed over a bounded time to leave."""
@@ -64,7 +73,6 @@ class Outbox:
         self, session_uid: str, journal: JournalWriter, push: Push, *, sync_orders: bool, fsync_interval_ms: int
     ) -> None:
         self.fault: str | None = None
-        self.unsent = 0
         self.lost = 0
         self._session_uid = session_uid
         self._seq = 0
@@ -73,6 +81,11 @@ class Outbox:
         self._sync_kinds = _SYNC_ALWAYS | {OrderEvent} if sync_orders else _SYNC_ALWAYS
         self._waiting: deque[bytes] = deque()
         self._syncer = _Syncer(journal, fsync_interval_ms)
+
+    @property
+    def unsent(self) -> int:
+        """Records that the socket refused so far; the writer finds them in the journal."""
+        return self._push.refused
 
     def emit(self, *records: Record) -> None:
         """Journal, then push. After a fault, earlier records go first, so that the journal stays in order."""
@@ -90,10 +103,10 @@ class Outbox:
         if self._waiting or not self._journalled(payloads, sync=sync):
             self._waiting += payloads
             return
-        send = self._push.send
         for payload in payloads:
-            if not send(payload):
-                self.unsent += 1
+            self._push.send(payload)
+        if sync:
+            self._push.flush()
 
     def close(self) -> None:
         """Last attempt for what waits, sync, close the file, let the socket drain for its bounded linger."""
@@ -109,7 +122,7 @@ class Outbox:
     def _retry(self) -> None:
         """One by one, so that a disk with little room takes what it can; one sync for all, at the last."""
         while self._waiting and self._journalled([self._waiting[0]], sync=len(self._waiting) == 1):
-            self.unsent += not self._push.send(self._waiting.popleft())
+            self._push.send(self._waiting.popleft())
 
     def _journalled(self, payloads: list[bytes], *, sync: bool) -> bool:
         """Whether the records stand in the file. A failed sync is a fault too, but they need not be repeated."""
@@ -135,9 +148,19 @@ class Outbox:
 
 
 class PushSocket:
-    """ZeroMQ PUSH, connected to the writer's PULL whether that is up yet or not."""
+    """ZeroMQ PUSH, connected to the writer's PULL whether that is up yet or not.
 
-    def __init__(self, endpoint: str, *, records_max: int, linger_ms: int) -> None:
+    A record that comes more than `burst_ms` after the last hand-over goes out at once. Those that come faster wait for
+    the first that is due again and go out together: every hand-over may wake ZeroMQ's thread and the writer, which on
+    a machine of two cores is time that the tick does not get.
+    """
+
+    def __init__(self, endpoint: str, clock: Clock, *, records_max: int, linger_ms: int, burst_ms: int) -> None:
+        self.refused = 0
+        self._monotonic_ns = clock.monotonic_ns
+        self._burst_ns = burst_ms * 1_000_000
+        self._due_ns = 0
+        self._held: list[bytes] = []
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, records_max)  # only counts when set before connect
@@ -145,16 +168,25 @@ class PushSocket:
         self._socket.connect(endpoint)
         self._send = super(zmq.Socket, self._socket).send  # the plain send, without the options that we do not use
 
-    def send(self, payload: bytes) -> bool:
-        """Hand one record to ZeroMQ's queue; False when the queue is full."""
-        try:
-            self._send(payload, _DONT_WAIT)
-        except zmq.Again:
-            return False
-        return True
+    def send(self, payload: bytes) -> None:
+        """Take one record; it leaves now or with the next burst. What ZeroMQ's full queue refuses is counted."""
+        self._held.append(payload)
+        if self._monotonic_ns() >= self._due_ns:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what is held."""
+        for payload in self._held:
+            try:
+                self._send(payload, _DONT_WAIT)
+            except zmq.Again:
+                self.refused += 1
+        self._held.clear()
+        self._due_ns = self._monotonic_ns() + self._burst_ns
 
     def close(self) -> None:
         """Close; what is still queued has `linger_ms` to leave, then the journal is its only copy."""
+        self.flush()
         self._socket.close()
         self._context.term()
 

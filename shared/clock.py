@@ -49,7 +49,8 @@ class MarketClock:
 
     def advance_to(self, now_ns: int) -> None:
         """Follow the market. A step backwards is ignored: market time never goes back within a session."""
-        self._now_ns = max(self._now_ns, now_ns)
+        if now_ns > self._now_ns:
+            self._now_ns = now_ns
 
 
 def iso_utc(ns: int) -> str:

@@ -17,6 +17,7 @@ import pytest
 import zmq
 
 from engine_proc.outbox import WAITING_MAX, Outbox, PushSocket
+from shared.clock import SystemClock
 from shared.codec import encode, read_record
 from shared.journal import Frame, JournalWriter, journal_path, read_frames
 from shared.records import EngineState, Record
@@ -40,7 +41,7 @@ class Desk:
 
     def open(self, *, records_max: int = 100_000, linger_ms: int = 0, sync_orders: bool = False) -> Outbox:
         self.journal = JournalWriter(self.path)
-        push = PushSocket(self.endpoint, records_max=records_max, linger_ms=linger_ms)
+        push = PushSocket(self.endpoint, SystemClock(), burst_ms=0, records_max=records_max, linger_ms=linger_ms)
         outbox = Outbox(UID, self.journal, push, sync_orders=sync_orders, fsync_interval_ms=NEVER_MS)
         self._cleanup.callback(outbox.close)
         return outbox
@@ -329,7 +330,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
         def build(*, sync_orders: bool = False, fsync_interval_ms: int = NEVER_MS) -> tuple[Outbox, CountedSyncs]:
             journal = CountedSyncs(JournalWriter(journal_path(directory, UID)))
-            push = PushSocket(f"ipc://{directory}/s", records_max=10, linger_ms=0)
+            push = PushSocket(f"ipc://{directory}/s", SystemClock(), burst_ms=0, records_max=10, linger_ms=0)
             outbox = Outbox(UID, journal, push, sync_orders=sync_orders, fsync_interval_ms=fsync_interval_ms)
             cleanup.callback(outbox.close)
             return outbox, journal

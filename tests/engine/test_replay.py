@@ -284,7 +284,7 @@ def test_given_a_foreign_file_then_an_integrity_error(directory: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.kj", "", "no/such/dir.kj"])
 def test_given_no_journal_or_a_directory_then_a_config_error(directory: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read the journal"):
+    with pytest.raises(ConfigError, match=r"cannot read the journal|a directory"):
         replay_journal(directory / name, None)
 
 
