@@ -192,6 +192,9 @@ class Engine:
         withdrawn = [describe.order_event(order, "cancel_sent", tick, now_ns) for order in cancel] if cancel else ()
         self.recorder.emit(*submitted, *withdrawn)
         if placed and self.recorder.fault is not None:
+            # The journal may still take, later, what it was told of these orders; then this stands behind it.
+            unsent = [describe.order_event(order, "rejected", tick, now_ns, "JOURNAL_UNWRITABLE") for order in placed]
+            self.recorder.emit(*unsent)
             self.enter_degraded("journal_unwritable", now_ns)  # which cancels, whether on record or not
             return Plan()
         self.cancels_this_tick += len(cancel)
@@ -294,7 +297,7 @@ class Engine:
         now_ns = self.clock.now_ns()
         for _ in range(WITHDRAWAL_ROUNDS_MAX):
             self.cancel_all(now_ns)
-            self.take_reports(self.venue.settle(), now_ns, None)
+            self.summary.fills += self.take_reports(self.venue.settle(), now_ns, None)
             if not self.holdings.live_orders():
                 break
         try:

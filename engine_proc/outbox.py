@@ -144,6 +144,7 @@ class Outbox:
     def _say(self, error: JournalUnwritable) -> None:
         if self.fault is None:
             log.error("no trading off the record: %s", error)
+            self._journal.mark_refused()
         self.fault = str(error)
 
 

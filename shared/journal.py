@@ -25,6 +25,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -111,6 +112,14 @@ class JournalWriter:
             getattr(os, "fdatasync", os.fsync)(self._fd)
         except (OSError, ValueError) as error:  # ValueError: the journal is closed, there is no descriptor any more
             raise JournalUnwritable(f"{self.path}: cannot sync the journal: {error}") from error
+
+    def mark_refused(self) -> None:
+        """Leave an empty file beside the journal: it took no more records, so its end cannot say what came after.
+
+        Even a full disk has room for a name. If there is none, or no permission, the caller has said why already.
+        """
+        with suppress(OSError):
+            self.path.with_suffix(REFUSED_SUFFIX).touch(mode=0o600)
 
     def close(self) -> None:
         """Close the file; further calls do nothing."""

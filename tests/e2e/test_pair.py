@@ -199,6 +199,20 @@ def test_given_a_tripped_engine_killed_when_started_again_then_degraded_until_th
     assert [r for r in journal_records(home.journals()[-1]) if isinstance(r, OrderEvent) and r.event == "submitted"]
 
 
+def test_given_an_engine_that_runs_when_a_second_starts_or_rearm_is_asked_for_then_both_are_refused(
+    home: Home, started
+) -> None:
+    running = started(engine(home, "market.pace_per_s=50", "telemetry.linger_ms=0"))
+    running.wait_for("session ")
+    second = started(engine(home, "telemetry.linger_ms=0"))
+    assert second.ended() == 75
+    assert any(line.startswith("error: ") and "another engine" in line for line in second.lines)
+    word = command("engine_proc", "rearm", "-c", str(home.config), "--reason", "too early")
+    assert (word.returncode, word.stdout) == (75, "")
+    assert running.stop() == 0
+    assert len(home.journals()) == 1
+
+
 def tail_safe(path):
     from shared.codec import read_record
     from shared.journal import Frame, read_frames

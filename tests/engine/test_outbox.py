@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from engine_proc.outbox import WAITING_MAX, Outbox, PushSocket
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.codec import encode, read_record
 from shared.journal import Frame, JournalWriter, journal_path, read_frames
 from shared.records import EngineState, Record
@@ -39,9 +39,14 @@ class Desk:
         self._cleanup = cleanup
         self._pull: zmq.Socket | None = None
 
-    def open(self, *, records_max: int = 100_000, linger_ms: int = 0, sync_orders: bool = False) -> Outbox:
+    def open(
+        self, *, records_max: int = 100_000, linger_ms: int = 0, sync_orders: bool = False, clock: Clock | None = None,
+        burst_ms: int = 0,
+    ) -> Outbox:  # fmt: skip
         self.journal = JournalWriter(self.path)
-        push = PushSocket(self.endpoint, SystemClock(), burst_ms=0, records_max=records_max, linger_ms=linger_ms)
+        push = PushSocket(
+            self.endpoint, clock or SystemClock(), records_max=records_max, linger_ms=linger_ms, burst_ms=burst_ms
+        )
         outbox = Outbox(UID, self.journal, push, sync_orders=sync_orders, fsync_interval_ms=NEVER_MS)
         self._cleanup.callback(outbox.close)
         return outbox
@@ -119,6 +124,44 @@ def test_given_a_record_that_the_reader_has_then_the_journal_has_had_it_before(d
     for number in range(50):
         outbox.emit(numbered(number))
         assert desk.heard(1) == desk.journalled()[number:]
+
+
+class HandClock(SystemClock):
+    """A clock whose monotonic time stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.at_ns = 1_000_000_000
+        self.monotonic_ns = lambda: self.at_ns
+
+
+def test_given_records_thick_and_fast_then_they_leave_together_and_a_trip_waits_for_nobody(desk: Desk) -> None:
+    desk.listen()
+    clock = HandClock()
+    outbox = desk.open(clock=clock, burst_ms=5)
+    # Given a record after a pause: it leaves at once
+    outbox.emit(numbered(0))
+    assert desk.heard(1) == desk.journalled()
+    # When more come within the burst: journalled at once, handed over with the first that is due again
+    outbox.emit(numbered(1))
+    outbox.emit(numbered(2))
+    assert len(desk.journalled()) == 3
+    assert desk.hears_nothing_more()
+    clock.at_ns += 5_000_000
+    outbox.emit(numbered(3))
+    assert desk.heard(3) == desk.journalled()[1:]
+    # And a breaker's record takes what is held along, now
+    outbox.emit(numbered(4))
+    outbox.emit(EXAMPLES["breaker_event"])
+    assert desk.heard(2) == desk.journalled()[4:]
+
+
+def test_given_records_that_are_held_when_closed_then_they_leave(desk: Desk) -> None:
+    desk.listen()
+    outbox = desk.open(clock=HandClock(), burst_ms=5, linger_ms=5_000)
+    for number in range(3):
+        outbox.emit(numbered(number))
+    outbox.close()
+    assert desk.heard(3) == desk.journalled()
 
 
 # --------------------------------------------------------------------------------------- a writer that is not there
@@ -316,6 +359,7 @@ class CountedSyncs:
         self.synced = threading.Event()
         self.append = journal.append
         self.close = journal.close
+        self.mark_refused = journal.mark_refused
 
     def sync(self) -> None:
         self._journal.sync()
