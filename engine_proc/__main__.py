@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from engine_proc import app, cli_print
 from engine_proc.latch import write_rearm
+from engine_proc.replay import QuotePair
 from shared import cli
 from shared.clock import SystemClock
 from shared.errors import IntegrityError
@@ -48,8 +51,11 @@ def run(config_path: Path, overrides: tuple[str, ...]) -> None:
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Other settings to replay under.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="With -c: override a setting.")
+@click.option("--csv", "csv_file", type=click.File("w"), help="Every tick's quotes, recorded and replayed, to FILE.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def replay(journal: Path, config_path: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+def replay(
+    journal: Path, config_path: Path | None, overrides: tuple[str, ...], csv_file: TextIO | None, *, as_json: bool
+) -> None:
     """Drive the engine with a stored journal.
 
     Without -c under the session's own settings: anchors, errors and guard verdicts must come out bit for bit, or the
@@ -58,13 +64,16 @@ def replay(journal: Path, config_path: Path | None, overrides: tuple[str, ...], 
     \b
     Examples:
       kedge-engine replay data/journal/20261120T140209113-7f3a9c.kj
-      kedge-engine replay data/journal/20261120T140209113-7f3a9c.kj -c config/paper.yaml --json
+      kedge-engine replay data/journal/20261120T140209113-7f3a9c.kj -c config/paper.yaml --csv quotes.csv
     """
     if overrides and config_path is None:
         raise click.UsageError("--set needs -c: without it the session's own settings are replayed")
     loaded = None if config_path is None else cli.loaded(config_path, overrides)
     logging.disable(logging.WARNING)  # the replayed engine's own warnings are about the past
-    comparison, replayed = app.replay_journal(journal, loaded)
+    rows = None if csv_file is None else csv.writer(csv_file, lineterminator="\n")
+    if rows is not None:
+        rows.writerow(QuotePair._fields)
+    comparison, replayed = app.replay_journal(journal, loaded, rows.writerow if rows is not None else None)
     click.echo(cli_print.replay(journal, comparison, replayed, own_settings=loaded is None, as_json=as_json))
     if loaded is None and (
         comparison.mismatched_ticks or comparison.recorded_trip_tick != comparison.replayed_trip_tick

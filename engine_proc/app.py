@@ -8,7 +8,7 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
 from engine_proc.outbox import Outbox, PushSocket
 from engine_proc.ports import Feed, Venue
-from engine_proc.replay import Comparison
+from engine_proc.replay import Comparison, QuotePair
 from engine_proc.venue_dry import DryVenue
 from engine_proc.venue_paper import PaperVenue
 from engine_proc.venue_replay import ReplayVenue
@@ -142,12 +142,14 @@ def sole_engine(journal_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def replay_journal(path: Path, loaded: LoadedConfig | None) -> tuple[Comparison, Engine]:
-    """Drive the engine with a stored journal, under its own settings or others; nothing is written anywhere."""
+def replay_journal(
+    path: Path, loaded: LoadedConfig | None, on_tick: Callable[[QuotePair], object] | None = None
+) -> tuple[Comparison, Engine]:
+    """Drive the engine with a stored journal, under its own settings or others; nothing is put on record."""
     clock = MarketClock()
     with closing(ReplayFeed(path, clock)) as feed:
         config = (loaded or build_config(json.loads(feed.opened.config_json), str(path))).config
-        comparison = Comparison(feed)
+        comparison = Comparison(feed, on_tick)
         engine = Engine(config, clock, feed, ReplayVenue(feed), comparison, ModeState(feed.opened.initial_mode))
         while (market := feed.next()) is not None:
             engine.tick(market)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from engine_proc.feed_replay import ReplayFeed
@@ -30,10 +31,28 @@ class Mismatch(NamedTuple):
     replayed: object
 
 
-class Comparison:
-    """Takes the records of a replayed engine (it is its Recorder) and compares them with the recorded ones."""
+class QuotePair(NamedTuple):
+    """What was quoted on a tick and what the replay quotes: one row of `kedge-engine replay --csv`. None: no quote."""
 
-    def __init__(self, feed: ReplayFeed) -> None:
+    tick: int
+    mid: float | None
+    recorded_anchor: float | None
+    replayed_anchor: float | None
+    replayed_error_bps: float | None
+    recorded_bid: float | None
+    replayed_bid: float | None
+    recorded_ask: float | None
+    replayed_ask: float | None
+    replayed_mode: str
+
+
+class Comparison:
+    """Takes the records of a replayed engine (it is its Recorder) and compares them with the recorded ones.
+
+    `on_tick`, if given, is shown every tick's pair of quotes as it comes.
+    """
+
+    def __init__(self, feed: ReplayFeed, on_tick: Callable[[QuotePair], object] | None = None) -> None:
         self.fault: str | None = None
         self.unsent = 0
         self.ticks = 0
@@ -45,6 +64,7 @@ class Comparison:
         self.replayed_quoting_ticks = 0
         self.max_abs_error_bps: float | None = None
         self._feed = feed
+        self._on_tick = on_tick
 
     @property
     def recorded_trip_tick(self) -> int | None:
@@ -73,6 +93,14 @@ class Comparison:
         )
         if replayed.anchor_error_bps is not None:
             self.max_abs_error_bps = max(self.max_abs_error_bps or 0.0, abs(replayed.anchor_error_bps))
+        if self._on_tick is not None:
+            self._on_tick(
+                QuotePair(
+                    replayed.tick, replayed.mid, recorded.quote_anchor_price, replayed.quote_anchor_price,
+                    replayed.anchor_error_bps, recorded.bid_price, replayed.bid_price, recorded.ask_price,
+                    replayed.ask_price, replayed.mode,
+                )
+            )  # fmt: skip
         different = [name for name in REPRODUCED if getattr(recorded, name) != getattr(replayed, name)]
         if different:
             self.mismatched_ticks += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -89,6 +90,20 @@ def test_given_raw_spot_as_reference_when_replayed_then_it_would_have_tripped_in
     spot = ("-c", str(recorded.config), "--set", "strategy.anchor.reference=spot")
     result = json.loads(command("engine_proc", "replay", str(journal), "--json", *spot).stdout)
     assert result["replayed_trip_tick"] < 330 < result["recorded_trip_tick"]
+
+
+def test_given_other_settings_when_replayed_to_csv_then_every_tick_says_what_it_would_have_quoted(
+    recorded: Home,
+) -> None:
+    (journal,) = recorded.journals()
+    table = recorded.directory / "quotes.csv"
+    wider = ("-c", str(recorded.config), "--set", "strategy.quote.half_spread_bps=12")
+    assert command("engine_proc", "replay", str(journal), *wider, "--csv", str(table)).returncode == 0
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["tick"]) for row in rows] == list(range(1, 1201))
+    assert float(rows[0]["replayed_bid"]) < float(rows[0]["recorded_bid"]) < float(rows[0]["recorded_ask"])
+    assert (rows[-1]["recorded_bid"], rows[-1]["replayed_bid"], rows[-1]["replayed_mode"]) == ("", "", "DEGRADED")
 
 
 def test_given_the_report_when_asked_for_json_then_json_tool_reads_it(recorded: Home) -> None:
