@@ -22,6 +22,7 @@ from engine_proc.strategy import Intent
 from shared.records import Mode, Side
 from shared.settings import Gate as GateSettings
 
+_NOTHING = Decimal(0)
 _new = tuple.__new__  # half the price of Clearance(...)
 
 
@@ -71,13 +72,14 @@ class Sight:
     """What the checks may look at: the market, what we hold, the limits, what was cleared before, and one intent.
 
     `base_if_bought`, `base_if_sold` and `quote_if_bought` are what we would hold if everything cleared so far on that
-    side filled at once. `look_at` shows the next intent: its `side`, `price`, `size`, what it is worth (`notional`)
-    and its price as the float (`price_float`) that is compared with the market.
+    side filled at once; `live_base` is all that our orders at the venue could still fill, on both sides. `look_at`
+    shows the next intent: its `side`, `price`, `size`, what it is worth (`notional`) and its price as the float
+    (`price_float`) that is compared with the market.
     """
 
     __slots__ = (
-        "base_if_bought", "base_if_sold", "cleared", "holdings", "intent", "limits", "market", "mid", "mode",
-        "notional", "price", "price_float", "quote_if_bought", "recent_submits", "side", "size",
+        "base_if_bought", "base_if_sold", "cleared", "holdings", "intent", "limits", "live_base", "market", "mid",
+        "mode", "notional", "price", "price_float", "quote_if_bought", "recent_submits", "side", "size",
     )  # fmt: skip
 
     def __init__(self, mode: Mode, market: MarketView, holdings: Holdings, limits: Limits, recent_submits: int) -> None:
@@ -90,6 +92,9 @@ class Sight:
         self.cleared: list[Intent] = []
         self.base_if_bought = self.base_if_sold = holdings.base
         self.quote_if_bought = holdings.quote
+        self.live_base = _NOTHING
+        for order in holdings.orders.values():
+            self.live_base += order.remaining
 
     def look_at(self, intent: Intent) -> None:
         """The next intent to be judged."""
@@ -106,6 +111,20 @@ class Sight:
             self.quote_if_bought -= self.notional
         else:
             self.base_if_sold -= self.size
+
+    def base_still_live(self) -> Decimal:
+        """Base that orders of this side may still fill beside what is wanted: to be replaced, or on their way out.
+
+        An order that serves one of the intents seen so far is that intent and is not counted again.
+        """
+        wanted = {(intent.side, intent.level): intent for intent in (*self.cleared, self.intent)}
+        total = _NOTHING
+        for order in self.holdings.orders.values():
+            if order.side == self.side:
+                intent = wanted.get(order.slot)
+                if intent is None or not execution.keeps(order, intent, self.limits.requote_tolerance_bps):
+                    total += order.remaining
+        return total
 
     def submits_needed(self, intents: Iterable[Intent]) -> int:
         """How many of these intents need a new order, because nothing that rests serves them."""
@@ -177,10 +196,17 @@ def notional_in_bounds(sight: Sight) -> str | None:
 
 
 def position_in_bounds(sight: Sight) -> str | None:
-    """If everything on this side filled at once, would we still hold what we may?"""
+    """If everything on this side filled at once, the orders on their way out included, would we hold what we may?"""
+    limits = sight.limits
     if sight.side == "bid":
-        return "POSITION_ABOVE_MAX" if sight.base_if_bought + sight.size > sight.limits.position_base_max else None
-    return "POSITION_BELOW_MIN" if sight.base_if_sold - sight.size < sight.limits.position_base_min else None
+        held, bound = sight.base_if_bought + sight.size, limits.position_base_max
+        if held + sight.live_base > bound and held + sight.base_still_live() > bound:
+            return "POSITION_ABOVE_MAX"
+        return None
+    held, bound = sight.base_if_sold - sight.size, limits.position_base_min
+    if held - sight.live_base < bound and held - sight.base_still_live() < bound:
+        return "POSITION_BELOW_MIN"
+    return None
 
 
 def reserve_is_kept(sight: Sight) -> str | None:
