@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from engine_proc.market import MarketView
 from shared.settings import Anchor as AnchorSettings
 
+_new = tuple.__new__  # half the price of Anchor(...), one of which every tick makes
 AnchorMode = Literal["clob", "amm", "capped"]
 
 
@@ -47,7 +48,7 @@ def find_anchor(market: MarketView, settings: AnchorSettings) -> Anchor:
         if mode == "capped":
             cap = settings.cap_bps / 1e4
             price = _nearest_between(mid * (1.0 - cap), price, mid * (1.0 + cap))
-    return Anchor(mode, price, (price - mid) / mid * 1e4, divergence_bps)
+    return _new(Anchor, (mode, price, (price - mid) / mid * 1e4, divergence_bps))
 
 
 def _rule(settings: AnchorSettings, divergence_bps: float | None) -> AnchorMode:

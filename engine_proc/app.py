@@ -65,7 +65,9 @@ def run_session(loaded: LoadedConfig) -> None:
         session_uid = new_session_uid(journal_dir)
         outbox = open_outbox(config, session_uid, journal_dir, sync_orders=venue_mode == "live")
         cleanup.callback(outbox.close)
-        engine = Engine(config, clock, PacedFeed(feed, config.market.pace_per_s, stop), venue, outbox, start.state)
+        if config.market.pace_per_s:
+            feed = PacedFeed(feed, config.market.pace_per_s, stop)
+        engine = Engine(config, clock, feed, venue, outbox, start.state)
         facts = SessionFacts(venue_mode, loaded.config_hash, loaded.config_json, version("kedge"))
         engine.open_session(facts, start.inherited)
         log.info(
@@ -255,22 +257,21 @@ def new_session_uid(journal_dir: Path) -> str:
 
 
 class PacedFeed:
-    """A feed that hands out at most `pace_per_s` views a second (0: as fast as asked) and ends when told to stop."""
+    """A feed that hands out at most `pace_per_s` views a second and ends when told to stop."""
 
     def __init__(self, feed: Feed, pace_per_s: float, stop: Stop) -> None:
         self._feed = feed
-        self._interval_ns = round(1e9 / pace_per_s) if pace_per_s else 0
+        self._interval_ns = round(1e9 / pace_per_s)
         self._stop = stop
         self._clock = SystemClock()
         self._due_ns = self._clock.monotonic_ns()
 
     def next(self) -> MarketView | None:
         """The feed's next view, when it is due; None at its end or on a stop."""
-        if self._interval_ns:
-            now_ns = self._clock.monotonic_ns()
-            self._due_ns = max(self._due_ns + self._interval_ns, now_ns - self._interval_ns)  # no burst after a stall
-            if self._due_ns > now_ns and self._stop.wait((self._due_ns - now_ns) / 1e6):
-                return None
+        now_ns = self._clock.monotonic_ns()
+        self._due_ns = max(self._due_ns + self._interval_ns, now_ns - self._interval_ns)  # no burst after a stall
+        if self._due_ns > now_ns and self._stop.wait((self._due_ns - now_ns) / 1e6):
+            return None
         return self._feed.next()
 
     def close(self) -> None:

@@ -51,8 +51,8 @@ class Push(Protocol):
 
     refused: int
 
-    def send(self, payload: bytes) -> None:
-        """Hand over one record without waiting; it may leave with the next few."""
+    def send(self, payloads: list[bytes]) -> None:
+        """Hand over records without waiting; they may leave with the next few."""
 
     def flush(self) -> None:
         """What was handed over leaves now."""
@@ -103,8 +103,7 @@ class Outbox:
         if self._waiting or not self._journalled(payloads, sync=sync):
             self._waiting += payloads
             return
-        for payload in payloads:
-            self._push.send(payload)
+        self._push.send(payloads)
         if sync:
             self._push.flush()
 
@@ -122,7 +121,7 @@ class Outbox:
     def _retry(self) -> None:
         """One by one, so that a disk with little room takes what it can; one sync for all, at the last."""
         while self._waiting and self._journalled([self._waiting[0]], sync=len(self._waiting) == 1):
-            self._push.send(self._waiting.popleft())
+            self._push.send([self._waiting.popleft()])
 
     def _journalled(self, payloads: list[bytes], *, sync: bool) -> bool:
         """Whether the records stand in the file. A failed sync is a fault too, but they need not be repeated."""
@@ -169,9 +168,9 @@ class PushSocket:
         self._socket.connect(endpoint)
         self._send = super(zmq.Socket, self._socket).send  # the plain send, without the options that we do not use
 
-    def send(self, payload: bytes) -> None:
-        """Take one record; it leaves now or with the next burst. What ZeroMQ's full queue refuses is counted."""
-        self._held.append(payload)
+    def send(self, payloads: list[bytes]) -> None:
+        """Take records; they leave now or with the next burst. What ZeroMQ's full queue refuses is counted."""
+        self._held += payloads
         if self._monotonic_ns() >= self._due_ns:
             self.flush()
 

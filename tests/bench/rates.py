@@ -37,7 +37,7 @@ SETTINGS = (
 
 def main() -> None:
     """Run the rounds and print a table and one JSON line."""
-    rounds = [one_round() for _ in range(ROUNDS)]
+    rounds = [one_round() | {"python_call_ns": python_call_ns()} for _ in range(ROUNDS)]
     result = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
     result |= {"rounds": ROUNDS, "ticks": TICKS, "cpus": os.cpu_count(), "python": sys.version.split()[0]}
     print(
@@ -48,7 +48,22 @@ def main() -> None:
     print(f"  refused by the socket      {result['unsent_share']:>10.2%}")
     print(f"writer behind at the end     {result['writer_behind_s']:>10.2f} s        (socket, live, other core)")
     print(f"backfill of that journal     {result['backfill_records_per_s']:>10,.0f} records/s")
+    print(
+        f"yardstick: a Python call     {result['python_call_ns']:>10,.1f} ns       (shows a slow phase of the machine)"
+    )
     print(json.dumps(result))
+
+
+def python_call_ns() -> float:
+    """What calling an empty function costs on this machine in this minute; virtual machines change speed."""
+
+    def nothing() -> None:
+        return None
+
+    started = time.perf_counter_ns()
+    for _ in range(1_000_000):
+        nothing()
+    return (time.perf_counter_ns() - started) / 1_000_000
 
 
 def one_round() -> dict[str, float]:
