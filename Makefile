@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed-from-lock
 SUPERVISED := $(BIN)/supervisorctl -c supervisor.conf
 
-.PHONY: help setup demo demo-sim run stop test lint bench docs lock clean
+.PHONY: help setup demo demo-sim run stop test lint bench lock clean
 
 help:            ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20

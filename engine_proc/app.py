@@ -36,7 +36,7 @@ from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeErr
 from shared.journal import SUFFIX, JournalWriter, journal_path
 from shared.records import VenueMode
 from shared.settings import Config
-from shared.stop import Stop
+from shared.stop import Stop, on_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ def run_session(loaded: LoadedConfig) -> None:
         cleanup.callback(feed.close)
         cleanup.callback(venue.close)
         journal_dir = Path(config.telemetry.journal_dir)
-        if venue_mode != "replay":
-            cleanup.enter_context(sole_engine(journal_dir))
-        start = start_state(journal_dir, config.strategy.rearm, clock.now_ns())
-        if venue_mode == "replay":
+        if venue_mode == "replay":  # trades nothing: the journals' past is not its own
             start = Start(ModeState(), None)
+        else:
+            cleanup.enter_context(sole_engine(journal_dir))
+            start = start_state(journal_dir, config.strategy.rearm, clock.now_ns())
         session_uid = new_session_uid(journal_dir)
         outbox = open_outbox(config, session_uid, journal_dir, sync_orders=venue_mode == "live")
         cleanup.callback(outbox.close)
@@ -292,9 +292,5 @@ def stopped_by_signals(engine: Engine, stop: Stop) -> Iterator[None]:
         engine.stop_reason = name
         stop.request()
 
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with on_stop_signals(ask_to_stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

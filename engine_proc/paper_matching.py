@@ -156,11 +156,10 @@ def crosses(side: Side, limit: float, visible: Visible) -> bool:
     if side == "bid":
         if asks and limit >= asks[0].price:
             return True
-        # No pool sells below its spot, so most bids need no look at the fee.
-        return pool is not None and limit > pool.quote / pool.base and limit > pool.ask
+        return pool is not None and limit > pool.ask
     if bids and limit <= bids[0].price:
         return True
-    return pool is not None and limit < pool.quote / pool.base and limit < pool.bid
+    return pool is not None and limit < pool.bid
 
 
 def cross(order: Order, wanted: int, funds: Decimal, visible: Visible) -> Crossing:

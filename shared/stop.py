@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import select
+import signal
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 class Stop:
@@ -33,3 +37,14 @@ class Stop:
         """Nobody waits any more."""
         self._wakes.close()
         self._asks.close()
+
+
+@contextmanager
+def on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a handler answer SIGTERM and SIGINT within the block; afterwards whoever answered them before does again."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from shared.clock import SystemClock, iso_utc
 from shared.errors import KedgeError
 from shared.log import configure_logging
 from shared.settings import Telemetry
-from shared.stop import Stop
+from shared.stop import Stop, on_stop_signals
 from telemetry_proc.backfill import Backfilled, backfill
 from telemetry_proc.connection import complaints_naming, open_for_writing
 from telemetry_proc.inbox import Inbox
@@ -73,9 +72,5 @@ def _requested_by_signals(stop: Stop) -> Iterator[None]:
     def request(_signal: int, _frame: FrameType | None) -> None:
         stop.request()
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with on_stop_signals(request):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
