@@ -24,7 +24,7 @@ from engine_proc.feed_tape import TapeFeed
 from engine_proc.latch import FAULT, Start, start_state
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
-from engine_proc.outbox import Outbox, PushSocket
+from engine_proc.outbox import Outbox, PushSocket, SyncThread
 from engine_proc.ports import Feed, Venue
 from engine_proc.replay import Comparison, QuotePair
 from engine_proc.venue_dry import DryVenue
@@ -33,7 +33,7 @@ from engine_proc.venue_replay import ReplayVenue
 from shared.clock import Clock, MarketClock, SystemClock
 from shared.config import LoadedConfig, build_config
 from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeError
-from shared.journal import SUFFIX, JournalWriter, journal_path
+from shared.journal import ENGINE_LOCK, SUFFIX, JournalWriter, journal_path
 from shared.records import VenueMode
 from shared.settings import Config
 from shared.stop import Stop, on_stop_signals
@@ -130,7 +130,7 @@ def sole_engine(journal_dir: Path) -> Iterator[None]:
 
     Raises `FailSafeStop` if another process holds it, `JournalUnwritable` if the directory cannot be used.
     """
-    lock = FileLock(journal_dir / "engine.lock", timeout=0)
+    lock = FileLock(journal_dir / ENGINE_LOCK, timeout=0)
     try:
         journal_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
@@ -239,7 +239,7 @@ def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_ord
         linger_ms=telemetry.linger_ms,
         burst_ms=PUSH_BURST_MS,
     )
-    return Outbox(session_uid, journal, push, sync_orders=sync_orders, fsync_interval_ms=telemetry.fsync_interval_ms)
+    return Outbox(session_uid, journal, push, SyncThread(journal, telemetry.fsync_interval_ms), sync_orders=sync_orders)
 
 
 def new_session_uid(journal_dir: Path) -> str:

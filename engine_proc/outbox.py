@@ -61,6 +61,16 @@ class Push(Protocol):
         """Give what was handed over a bounded time to leave."""
 
 
+class Syncer(Protocol):
+    """Asks the disk, off the tick, to keep what the journal took. `dirty`: there is something to ask for."""
+
+    dirty: bool
+    error: JournalUnwritable | None
+
+    def close(self) -> None:
+        """Ask once more, and never again."""
+
+
 class Outbox:
     """Numbers, journals and pushes the records of one session.
 
@@ -70,7 +80,7 @@ class Outbox:
     """
 
     def __init__(
-        self, session_uid: str, journal: JournalWriter, push: Push, *, sync_orders: bool, fsync_interval_ms: int
+        self, session_uid: str, journal: JournalWriter, push: Push, syncer: Syncer, *, sync_orders: bool
     ) -> None:
         self.fault: str | None = None
         self.lost = 0
@@ -80,7 +90,7 @@ class Outbox:
         self._push = push
         self._sync_kinds = _SYNC_ALWAYS | {OrderEvent} if sync_orders else _SYNC_ALWAYS
         self._waiting: deque[bytes] = deque()
-        self._syncer = _Syncer(journal, fsync_interval_ms)
+        self._syncer = syncer
 
     @property
     def unsent(self) -> int:
@@ -191,8 +201,8 @@ class PushSocket:
         self._context.term()
 
 
-class _Syncer:
-    """Asks the disk to keep the journal every `interval_ms` while it is `dirty`, off the tick's thread."""
+class SyncThread:
+    """Answers `Syncer` with a thread that asks every `interval_ms`."""
 
     def __init__(self, journal: JournalWriter, interval_ms: int) -> None:
         self.error: JournalUnwritable | None = None

@@ -20,7 +20,6 @@ Two kinds of damage, told apart by what follows:
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 import zlib
@@ -30,11 +29,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from shared.codec import MESSAGE_BYTES_MAX
+from shared.disk import AppendFile, OsFile
 from shared.errors import JournalCorrupt, JournalUnwritable
 
 HEADER = b"KEDGEJ\x00\x01"
 SUFFIX = ".kj"
 REFUSED_SUFFIX = ".latched"  # an empty file beside a journal that took no more records
+ENGINE_LOCK = "engine.lock"  # held in a journal directory by the one engine that writes there
 FRAME_HEAD_BYTES = 8
 _FRAME_BYTES_MAX = FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX
 _READ_BYTES = 1 << 20
@@ -75,16 +76,16 @@ def frame(payload: bytes) -> bytes:
 class JournalWriter:
     """Appends records to one new journal file, with one write a call, so that a crash tears at most the last one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, open_file: Callable[[Path], AppendFile] = OsFile) -> None:
         """Create the file (mode 0600, directory 0700). Raises `JournalUnwritable` if that is impossible."""
         self.path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._fd = os.open(path, flags, 0o600)
+            self._file = open_file(path)
         except OSError as error:
             raise JournalUnwritable(f"{path}: cannot create the journal: {error.strerror}") from error
         self._position = 0
+        self._half_a_frame = False
         try:
             self._write(HEADER)
         except JournalUnwritable:
@@ -100,7 +101,7 @@ class JournalWriter:
     def append(self, *payloads: bytes) -> int:
         """Append records with one write, return the position of the first.
 
-        Raises `JournalUnwritable`; the file then ends as before.
+        Raises `JournalUnwritable`; the next append, if one succeeds, still follows the last whole record.
         """
         position = self._position
         self._write(frame(payloads[0]) if len(payloads) == 1 else b"".join(map(frame, payloads)))
@@ -109,9 +110,9 @@ class JournalWriter:
     def sync(self) -> None:
         """Ask the disk to keep what was appended, through a power cut. Raises `JournalUnwritable`."""
         try:
-            getattr(os, "fdatasync", os.fsync)(self._fd)
-        except (OSError, ValueError) as error:  # ValueError: the journal is closed, there is no descriptor any more
-            raise JournalUnwritable(f"{self.path}: cannot sync the journal: {error}") from error
+            self._file.sync()
+        except OSError as error:
+            raise JournalUnwritable(f"{self.path}: cannot sync the journal: {error.strerror}") from error
 
     def mark_refused(self) -> None:
         """Leave an empty file beside the journal: it took no more records, so its end cannot say what came after.
@@ -123,19 +124,25 @@ class JournalWriter:
 
     def close(self) -> None:
         """Close the file; further calls do nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
     def _write(self, data: bytes) -> None:
         try:
-            written = os.write(self._fd, data)
+            if self._half_a_frame:
+                self._cut_back()
+            written = self._file.write(data)
             if written != len(data):
-                os.ftruncate(self._fd, self._position)  # half a frame must not stand before the next whole one
+                self._half_a_frame = True
+                self._cut_back()
                 raise JournalUnwritable(f"{self.path}: the disk took {written} of {len(data)} bytes")
         except OSError as error:
             raise JournalUnwritable(f"{self.path}: cannot append to the journal: {error.strerror}") from error
         self._position += written
+
+    def _cut_back(self) -> None:
+        """Half a frame must not stand before the next whole one; while it cannot be cut off, nothing is appended."""
+        self._file.truncate(self._position)
+        self._half_a_frame = False
 
 
 def read_frames(path: Path, position: int = len(HEADER)) -> Iterator[Frame | Damage]:

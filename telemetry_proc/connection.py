@@ -52,8 +52,10 @@ BEFORE_MIGRATION = (wait_when_busy, enforce_foreign_keys)
 AFTER_MIGRATION = (write_ahead, sync_at_checkpoints, bound_write_ahead_log)  # these change a file: it must be ours
 
 
-def open_for_writing(path: Path) -> Opened:
+def open_for_writing(path: Path, vfs: str | None = None) -> Opened:
     """Open or create the database, directories included, and bring it to the present schema.
+
+    `vfs` names another file system than the machine's, registered with SQLite.
 
     Raises `DatabaseUnusable`, in one line that names the file; a database that is refused is left as it was.
     """
@@ -62,7 +64,7 @@ def open_for_writing(path: Path) -> Opened:
     except OSError as error:
         raise DatabaseUnusable(f"{path}: cannot create the directory: {error.strerror}") from None
     with complaints_naming(path):
-        conn = apsw.Connection(str(path))
+        conn = apsw.Connection(str(path), vfs=vfs)
     try:
         with complaints_naming(path):
             for setting in BEFORE_MIGRATION:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from engine_proc.outbox import WAITING_MAX, Outbox, PushSocket
+from engine_proc.outbox import WAITING_MAX, Outbox, PushSocket, SyncThread
 from shared.clock import Clock, SystemClock
 from shared.codec import encode, read_record
 from shared.journal import Frame, JournalWriter, journal_path, read_frames
@@ -47,7 +47,7 @@ class Desk:
         push = PushSocket(
             self.endpoint, clock or SystemClock(), records_max=records_max, linger_ms=linger_ms, burst_ms=burst_ms
         )
-        outbox = Outbox(UID, self.journal, push, sync_orders=sync_orders, fsync_interval_ms=NEVER_MS)
+        outbox = Outbox(UID, self.journal, push, SyncThread(self.journal, NEVER_MS), sync_orders=sync_orders)
         self._cleanup.callback(outbox.close)
         return outbox
 
@@ -306,12 +306,12 @@ def test_given_a_disk_that_stays_full_when_closed_then_no_exception_and_the_loss
 def test_given_the_file_taken_away_underneath_then_a_fault_and_never_an_exception(desk: Desk) -> None:
     desk.listen()
     outbox = desk.open()
-    os.close(desk.journal._fd)
+    os.close(desk.journal._file._fd)
     for record in EXAMPLES.values():
         outbox.emit(record)
     assert "Bad file descriptor" in outbox.fault
     assert desk.hears_nothing_more()
-    desk.journal._fd = -1
+    desk.journal._file._fd = -1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pipe that cannot be synced")
@@ -320,7 +320,7 @@ def test_given_a_disk_that_takes_records_but_cannot_sync_them_then_a_fault_and_n
     desk.listen()
     outbox = desk.open()
     reading, writing = os.pipe()
-    os.dup2(writing, desk.journal._fd)
+    os.dup2(writing, desk.journal._file._fd)
     os.close(writing)
     # When a record that must be synced is emitted
     outbox.emit(EXAMPLES["mode_changed"])
@@ -338,7 +338,7 @@ def test_given_a_disk_that_takes_records_but_cannot_sync_them_then_a_fault_and_n
 def test_given_a_sync_that_fails_only_at_the_close_then_fault_says_so(desk: Desk) -> None:
     outbox = desk.open()
     reading, writing = os.pipe()
-    os.dup2(writing, desk.journal._fd)
+    os.dup2(writing, desk.journal._file._fd)
     os.close(writing)
     outbox.emit(numbered(0))
     assert outbox.fault is None
@@ -375,7 +375,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         def build(*, sync_orders: bool = False, fsync_interval_ms: int = NEVER_MS) -> tuple[Outbox, CountedSyncs]:
             journal = CountedSyncs(JournalWriter(journal_path(directory, UID)))
             push = PushSocket(f"ipc://{directory}/s", SystemClock(), burst_ms=0, records_max=10, linger_ms=0)
-            outbox = Outbox(UID, journal, push, sync_orders=sync_orders, fsync_interval_ms=fsync_interval_ms)
+            outbox = Outbox(UID, journal, push, SyncThread(journal, fsync_interval_ms), sync_orders=sync_orders)
             cleanup.callback(outbox.close)
             return outbox, journal
 
