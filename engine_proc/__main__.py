@@ -1,4 +1,4 @@
-"""`kedge-engine`: run a session, replay one, check a configuration, re-arm after a trip."""
+"""`kedge-engine`: run a session, replay one, check a configuration, halt, re-arm after a trip."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TextIO
 
 import click
 
-from engine_proc import app, cli_print
-from engine_proc.latch import write_rearm
+from engine_proc import app, cli_print, latch
 from engine_proc.replay import QuotePair
 from shared import cli
 from shared.clock import SystemClock
@@ -30,6 +29,7 @@ def engine() -> None:
       kedge-engine run -c config/paper.yaml             # paper trading on the simulated market
       kedge-engine run -c config/demo.yaml              # the same on a recorded tape of the ledger
       kedge-engine replay data/journal/20261120T*.kj    # prove that the record reproduces itself
+      kedge-engine halt --reason "spread looks wrong"   # kill switch: cancel everything, quote no more
     """
 
 
@@ -108,10 +108,30 @@ def rearm(config_path: Path, overrides: tuple[str, ...], reason: str) -> None:
       kedge-engine rearm -c config/paper.yaml --reason "pool arbitraged back, spread normal"
     """
     journal_dir = Path(cli.loaded(config_path, overrides).config.telemetry.journal_dir)
-    # An order given while an engine runs could lift a trip that comes after it, so none may be running.
+    # A word given while an engine runs could lift a trip that comes after it, so none may be running.
     with app.sole_engine(journal_dir) if journal_dir.is_dir() else nullcontext():
-        last = write_rearm(journal_dir, reason, SystemClock().wall_ns())
-    click.echo(f"session {last.session_uid} ended in {last.mode}; the next session starts ACTIVE")
+        last = latch.rearm(journal_dir, reason, SystemClock().wall_ns())
+    if last is None:
+        click.echo("the halt is taken back before any engine obeyed it; the next session starts ACTIVE")
+    else:
+        click.echo(f"session {last.session_uid} ended in {last.mode}; the next session starts ACTIVE")
+
+
+@engine.command()
+@cli.config_options
+@click.option("--reason", required=True, help="Why; goes on record.")
+@click.option("--timeout-s", default=30.0, show_default=True, help="How long to wait for a running engine to obey.")
+def halt(config_path: Path, overrides: tuple[str, ...], reason: str, timeout_s: float) -> None:
+    """Kill switch: the running engine cancels all orders at its next tick and stays in HALT until `rearm`.
+
+    Exit code 0 means that it has obeyed, or that none is running and the next one will, before its first quote.
+
+    \b
+    Example:
+      kedge-engine halt -c config/live_stage1.yaml --reason "issuer announced a freeze"
+    """
+    journal_dir = Path(cli.loaded(config_path, overrides).config.telemetry.journal_dir)
+    click.echo(app.halt(journal_dir, reason, timeout_s))
 
 
 def main() -> None:

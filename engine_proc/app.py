@@ -21,9 +21,10 @@ from engine_proc.engine import Engine, SessionFacts
 from engine_proc.feed_replay import ReplayFeed
 from engine_proc.feed_sim import SimFeed
 from engine_proc.feed_tape import TapeFeed
-from engine_proc.latch import FAULT, Start, start_state
+from engine_proc.latch import FAULT, Start, last_session, remember_opened, start_state
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
+from engine_proc.operator_word import HALT_FILE, HaltFile, write_halt
 from engine_proc.outbox import Outbox, PushSocket, SyncThread
 from engine_proc.ports import Feed, Venue
 from engine_proc.replay import Comparison, QuotePair
@@ -41,6 +42,8 @@ from shared.stop import Stop, on_stop_signals
 log = logging.getLogger(__name__)
 
 IPC_DIR_MODE = 0o700
+LOCK_WAIT_S = 1.0  # a command may hold it for a moment
+HALT_LOOK_MS = 20
 PUSH_BURST_MS = 5  # a tick of a real ledger comes every 3 to 5 seconds and is never held back
 
 
@@ -52,6 +55,7 @@ def run_session(loaded: LoadedConfig) -> None:
     config = loaded.config
     with ExitStack() as cleanup:
         stop = cleanup.enter_context(closing(Stop()))
+        signals = cleanup.enter_context(stopped_by_signals(stop))
         clock: Clock = MarketClock() if config.market.feed != "xrpl" else SystemClock()
         feed, venue, venue_mode = market_side(config, clock)
         cleanup.callback(feed.close)
@@ -67,26 +71,33 @@ def run_session(loaded: LoadedConfig) -> None:
         cleanup.callback(outbox.close)
         if config.market.pace_per_s:
             feed = PacedFeed(feed, config.market.pace_per_s, stop)
-        engine = Engine(config, clock, feed, venue, outbox, start.state)
-        facts = SessionFacts(venue_mode, loaded.config_hash, loaded.config_json, version("kedge"))
-        engine.open_session(facts, start.inherited)
-        log.info(
-            "session %s: %s on %s, %s; records in %s",
-            session_uid, venue_mode, config.market.feed, engine.state.mode, journal_path(journal_dir, session_uid),
-        )  # fmt: skip
-        with stopped_by_signals(engine, stop):
-            run_to_the_end(engine)
+        kill_switch = None if venue_mode == "replay" else HaltFile(journal_dir)
+        engine = Engine(config, clock, feed, venue, outbox, start.state, kill_switch)
+        facts = SessionFacts(venue_mode, loaded.config_hash, loaded.config_json, version("kedge"), start.crashed_uid)
+
+        def session() -> str:
+            engine.open_session(facts, start.inherited)
+            if venue_mode != "replay":
+                remember_opened(journal_dir, session_uid)
+            log.info(
+                "session %s: %s on %s, %s; records in %s",
+                session_uid, venue_mode, config.market.feed, engine.state.mode, journal_path(journal_dir, session_uid),
+            )  # fmt: skip
+            signals.end(engine)
+            return engine.run()
+
+        run_to_the_end(engine, session)
     if outbox.fault is not None:
         raise JournalUnwritable(f"the record of this session is not whole: {outbox.fault}")
 
 
-def run_to_the_end(engine: Engine) -> None:
-    """Run the engine and close its session. A fault in Kedge itself, at whatever moment, ends in HALT and exit code 75.
+def run_to_the_end(engine: Engine, session: Callable[[], str]) -> None:
+    """Open and run a session, and close it. A fault in Kedge itself, at whatever moment, ends in HALT and exit code 75.
 
     The process' one broad except.
     """
     try:
-        end_reason, error = outcome_of(engine)
+        end_reason, error = outcome_of(session)
         end(engine, end_reason, error)
     except KedgeError:
         raise
@@ -101,10 +112,10 @@ def run_to_the_end(engine: Engine) -> None:
             raise FailSafeStop(f"stopped by a fault in Kedge itself, {orders}; start again after `kedge-engine rearm`")
 
 
-def outcome_of(engine: Engine) -> tuple[str, KedgeError | None]:
-    """Tick until the end; why it ended, and the error that ended it, if one did."""
+def outcome_of(session: Callable[[], str]) -> tuple[str, KedgeError | None]:
+    """Run until the end; why it ended, and the error that ended it, if one did."""
     try:
-        return engine.run(), None
+        return session(), None
     except KedgeError as error:
         log.error("%s", error)
         return f"{FAULT}{error}"[:500], error
@@ -130,7 +141,7 @@ def sole_engine(journal_dir: Path) -> Iterator[None]:
 
     Raises `FailSafeStop` if another process holds it, `JournalUnwritable` if the directory cannot be used.
     """
-    lock = FileLock(journal_dir / ENGINE_LOCK, timeout=0)
+    lock = FileLock(journal_dir / ENGINE_LOCK, timeout=LOCK_WAIT_S)
     try:
         journal_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
@@ -142,6 +153,36 @@ def sole_engine(journal_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def halt(journal_dir: Path, reason: str, timeout_s: float) -> str:
+    """Pull the kill switch and wait until a running engine has obeyed; what came of it, in one line.
+
+    Raises `KedgeError` if it has not in time, `JournalUnwritable` if the word cannot be written.
+    """
+    clock = SystemClock()
+    path = write_halt(journal_dir, reason, clock.wall_ns())
+    until_ns = clock.monotonic_ns() + round(timeout_s * 1e9)
+    with closing(Stop()) as pause:
+        while path.exists():
+            if not engine_runs(journal_dir):
+                return f"no engine is running; the next one starts in HALT: {path}"
+            if clock.monotonic_ns() >= until_ns:
+                raise KedgeError(f"the engine has not obeyed in {timeout_s:g} s; the halt stays and holds: {path}")
+            pause.wait(HALT_LOOK_MS)
+    last = last_session(journal_dir)
+    if last is None or last.mode != "HALT":
+        raise KedgeError(f"{path}: taken away, but no session is in HALT; see `kedge-engine check`")
+    return f"session {last.session_uid} is in HALT: {last.why}"
+
+
+def engine_runs(journal_dir: Path) -> bool:
+    """Whether an engine holds the journal directory at this moment."""
+    try:
+        with FileLock(journal_dir / ENGINE_LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def replay_journal(
@@ -174,6 +215,8 @@ def preflight(config: Config) -> tuple[str, ...]:
     remarks = [f"venue: {venue_mode}", f"journals: {journal_dir} can be written", f"next session: {start.state.mode}"]
     if start.state.reason:
         remarks.append(start.state.reason)
+    if (journal_dir / HALT_FILE).exists():
+        remarks.append(f"next session: HALT, the kill switch is pulled ({journal_dir / HALT_FILE})")
     anchor, guard = config.strategy.anchor, config.strategy.anchor_saturation_guard
     if guard.enabled and anchor.mode in ("capped", "auto") and anchor.cap_bps < guard.bias_threshold_bps:
         remarks.append(
@@ -279,18 +322,35 @@ class PacedFeed:
         self._feed.close()
 
 
-@contextmanager
-def stopped_by_signals(engine: Engine, stop: Stop) -> Iterator[None]:
-    """SIGTERM and SIGINT end the session in order; a second one ends the process at once."""
+class StopSignals:
+    """SIGTERM and SIGINT end the session in order, also while it is being opened; a second one ends the process."""
 
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._engine: Engine | None = None
+        self._asked: str | None = None
+
+    def end(self, engine: Engine) -> None:
+        """From now on it is this engine that a signal ends; one that came before ends it at once."""
+        self._engine = engine
+        engine.stop_reason = self._asked
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """The handler."""
         name = signal.Signals(number).name
-        if engine.stop_reason is not None:
+        if self._asked is not None:
             log.warning("%s again: leaving at once, orders may still be live", name)
             sys.exit(1)
+        self._asked = name
         log.info("%s: cancelling all orders and closing the session", name)
-        engine.stop_reason = name
-        stop.request()
+        if self._engine is not None:
+            self._engine.stop_reason = name
+        self._stop.request()
 
-    with on_stop_signals(ask_to_stop):
-        yield
+
+@contextmanager
+def stopped_by_signals(stop: Stop) -> Iterator[StopSignals]:
+    """Answer the stop signals within the block."""
+    signals = StopSignals(stop)
+    with on_stop_signals(signals):
+        yield signals

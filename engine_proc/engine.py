@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 from engine_proc import describe, execution, gate, modes, reconcile
@@ -19,10 +20,11 @@ from engine_proc.holdings import Fill, Holdings, Outcome, Report
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState, Signal
 from engine_proc.outbox import Recorder
-from engine_proc.ports import Feed, Plan, Venue, VenueUnreachable
+from engine_proc.ports import Feed, KillSwitch, Plan, Venue, VenueUnreachable
 from engine_proc.strategy import Intent, Strategy
 from engine_proc.summary import Summary
 from shared.clock import Clock
+from shared.errors import KedgeError
 from shared.records import EngineState, ModeChanged, SessionClosed, SessionOpened, Side, TickRecord, VenueMode
 from shared.saturation import SaturationGuard, Thresholds
 from shared.settings import Config
@@ -39,13 +41,21 @@ class SessionFacts(NamedTuple):
     config_hash: str
     config_json: str
     code_version: str
+    crashed_uid: str | None = None
 
 
 class Engine:
     """One session: the state that one tick hands to the next, and nothing else."""
 
     def __init__(
-        self, config: Config, clock: Clock, feed: Feed, venue: Venue, recorder: Recorder, state: ModeState
+        self,
+        config: Config,
+        clock: Clock,
+        feed: Feed,
+        venue: Venue,
+        recorder: Recorder,
+        state: ModeState,
+        kill_switch: KillSwitch | None = None,
     ) -> None:
         guard = config.strategy.anchor_saturation_guard
         self.config = config
@@ -54,13 +64,13 @@ class Engine:
         self.venue = venue
         self.recorder = recorder
         self.state = state
+        self.kill_switch = kill_switch
         self.strategy = Strategy(config.strategy)
         self.guard = SaturationGuard(Thresholds.of(**guard.model_dump(exclude={"enabled"})), enabled=guard.enabled)
         self.limits = gate.Limits.of(config.gate, config.strategy.quote.requote_tolerance_bps)
         self.reconcile_every_ticks = config.reconcile.interval_ticks
         self.summary = Summary(guard.bias_threshold_bps)
-        truth = venue.truth()
-        self.holdings = Holdings.of(truth.base, truth.quote)
+        self.holdings = Holdings.of(Decimal(0), Decimal(0))  # until the venue says what we have, in `take_stock`
         self.stop_reason: str | None = None
         self.tick_number = 0
         self.order_number = 0
@@ -76,6 +86,8 @@ class Engine:
         now_ns = market.ts_ns
         self.tick_number += 1
         self.cancels_this_tick = 0
+        if self.kill_switch is not None:
+            self.obey(self.kill_switch, now_ns)
 
         fills = self.take_reports(self.venue.reports(market), now_ns, market.mid)
         if self.tick_number % self.reconcile_every_ticks == 0:
@@ -113,6 +125,14 @@ class Engine:
         if self.recorder.fault is not None:
             self.enter_degraded("journal_unwritable", now_ns)
         return record
+
+    def obey(self, kill_switch: KillSwitch, now_ns: int) -> None:
+        """The operator's halt, before anything else. The switch is let go of once the halt is on record."""
+        reason = kill_switch.pulled()
+        if reason is not None:
+            self.enter_halt(f"operator: {reason}", now_ns)
+            if self.recorder.fault is None:
+                kill_switch.obeyed()
 
     def take_reports(self, reports: Sequence[Report], now_ns: int, mid: float | None) -> int:
         """Apply what the venue says happened, put it on record, return the number of fills.
@@ -203,7 +223,7 @@ class Engine:
         return plan
 
     def new_order_id(self, intent: Intent) -> str:
-        """Unique in the session, the same in every run of it: side, rung, running number."""
+        """Unique among ours at the venue, the same in every run: side, rung, running number."""
         self.order_number += 1
         return f"{intent.side}{intent.level}-{self.order_number}"
 
@@ -234,7 +254,10 @@ class Engine:
     # --------------------------------------------------------------------------------------------- the session
 
     def open_session(self, facts: SessionFacts, inherited: ModeChanged | None = None) -> None:
-        """The first record; after it, where the mode comes from if it was not simply ACTIVE."""
+        """The first record; where the mode comes from if it was not simply ACTIVE; what the venue has of ours.
+
+        Raises `KedgeError` if the venue cannot be asked: what we own is unknown, and nothing may be quoted on it.
+        """
         self.recorder.emit(
             SessionOpened(
                 ts_ns=self.clock.now_ns(),
@@ -245,10 +268,36 @@ class Engine:
                 config_hash=facts.config_hash,
                 config_json=facts.config_json,
                 code_version=facts.code_version,
+                crashed_uid=facts.crashed_uid,
             )
         )
         if inherited is not None:
             self.recorder.emit(inherited)
+        self.take_stock(self.clock.now_ns())
+
+    def take_stock(self, now_ns: int) -> None:
+        """Before the first quote: balances and open orders as the venue has them.
+
+        Orphans, orders of ours that an earlier session left there, go on record and are taken over. `execution.orphans:
+        adopt` lets them rest while they serve; otherwise, and in a session that may not quote, they are cancelled. One
+        that may still be live after that degrades: it would be hit at a price of yesterday.
+        """
+        try:
+            truth = self.venue.truth()
+        except VenueUnreachable as error:
+            self.recorder.emit(describe.anomaly(reconcile.unreadable(error), 0, now_ns))
+            raise KedgeError(f"the venue does not say what we own and what rests there: {error}") from error
+        self.holdings = reconcile.taken_over(truth)
+        orphans = self.holdings.live_orders()
+        if not orphans:
+            return
+        self.order_number = max(map(execution.number_of, orphans))  # theirs are not given out again
+        for order in orphans:
+            self.recorder.emit(describe.anomaly(reconcile.orphan(order), 0, now_ns))
+        policy = self.config.execution.orphans if self.state.may_quote else "cancel"
+        log.warning("%d orders of an earlier session rest at the venue: %s", len(orphans), policy)
+        if policy == "cancel" and (survivors := self.withdraw()):
+            self.enter_degraded(f"orphans_not_cancelled: {', '.join(survivors)}"[:500], now_ns)
 
     def run(self) -> str:
         """Tick until the feed ends, `ticks_max` is reached or `stop_reason` is set from outside; say which."""

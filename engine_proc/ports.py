@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from engine_proc.holdings import Order, Report
 from engine_proc.market import MarketView
+from shared.records import Side
 
 
 class Feed(Protocol):
@@ -28,12 +29,20 @@ class Plan(NamedTuple):
     cancel: tuple[Order, ...] = ()
 
 
+class OpenOrder(NamedTuple):
+    """An order of our account as the venue has it. `remaining` is what is left of it, in base."""
+
+    side: Side
+    price: Decimal
+    remaining: Decimal
+
+
 class VenueTruth(NamedTuple):
-    """The venue's own account: balances and open orders (id -> remaining base)."""
+    """The venue's own account: balances and open orders by id, those of earlier sessions included."""
 
     base: Decimal
     quote: Decimal
-    orders: dict[str, Decimal]
+    orders: dict[str, OpenOrder]
 
 
 class Venue(Protocol):
@@ -61,6 +70,16 @@ class Venue(Protocol):
 
 class VenueUnreachable(Exception):
     """The venue could not be asked; what it holds is unknown."""
+
+
+class KillSwitch(Protocol):
+    """How the operator halts a running engine. `engine_proc/orders.py` answers it with a file."""
+
+    def pulled(self) -> str | None:
+        """The operator's reason, while the switch waits to be obeyed."""
+
+    def obeyed(self) -> None:
+        """The halt is on record, and from there it holds: the switch need not say it again."""
 
 
 class Rng(Protocol):

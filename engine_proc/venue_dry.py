@@ -14,12 +14,15 @@ The engine works unchanged because every order it sends gets an answer, with the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from decimal import Decimal
 
 from engine_proc.holdings import Outcome, Report
 from engine_proc.market import MarketView
 from engine_proc.ports import Plan, Venue, VenueTruth
+
+log = logging.getLogger(__name__)
 
 REASON = "DRY_RUN"
 NO_FEE = Decimal(0)
@@ -31,6 +34,7 @@ class DryVenue:
     def __init__(self, inner: Venue) -> None:
         self._inner = inner
         self._answers: list[Report] = []
+        self._named = False
 
     def reports(self, market: MarketView) -> tuple[Report, ...]:
         """Our answers to what was swallowed, then the inner venue's own reports."""
@@ -45,8 +49,12 @@ class DryVenue:
         return (*self._take_answers(), *self._inner.settle())
 
     def truth(self) -> VenueTruth:
-        """The inner venue's truth."""
-        return self._inner.truth()
+        """The inner venue's balances. Of orders a dry run has none; those that rest there are not its own to touch."""
+        base, quote, orders = self._inner.truth()
+        if orders and not self._named:
+            self._named = True
+            log.warning("dry run: %d orders rest at the venue and stay there: %s", len(orders), ", ".join(orders))
+        return VenueTruth(base, quote, {})
 
     def close(self) -> None:
         """Close the inner venue."""

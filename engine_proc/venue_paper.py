@@ -42,7 +42,7 @@ from engine_proc.paper_matching import (
     share_of,
     size_at,
 )
-from engine_proc.ports import Plan, VenueTruth
+from engine_proc.ports import OpenOrder, Plan, VenueTruth
 from shared.errors import ConfigError
 from shared.records import Side
 from shared.settings import Paper
@@ -107,7 +107,10 @@ class PaperVenue:
         Right after `reports`, at a latency of 0 or 1, nothing is under way, and holdings must agree to the digit. At
         longer latencies an order that holdings call pending is not here yet, and one they call cancelling still is.
         """
-        orders = {order_id: base_amount(order.remaining) for order_id, order in self._open.items()}
+        orders = {
+            order_id: OpenOrder(order.side, order.price, base_amount(order.remaining))
+            for order_id, order in self._open.items()
+        }
         return VenueTruth(base_amount(self._base_drops), self._quote, orders)
 
     def close(self) -> None:

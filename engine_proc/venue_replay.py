@@ -7,7 +7,7 @@ from decimal import Decimal
 from engine_proc.feed_replay import RecordedTick, ReplayFeed
 from engine_proc.holdings import Balances, Fill, Holdings, Outcome, Report
 from engine_proc.market import MarketView
-from engine_proc.ports import Plan, VenueTruth
+from engine_proc.ports import OpenOrder, Plan, VenueTruth
 from shared.records import FillRecord, OrderEvent
 
 _NO_FEE = Decimal(0)
@@ -66,7 +66,11 @@ class ReplayVenue:
 
     def truth(self) -> VenueTruth:
         """Balances of the record, orders as accepted."""
-        resting = {o.order_id: o.remaining for o in self._held.orders.values() if o.state == "resting"}
+        resting = {
+            order.order_id: OpenOrder(order.side, order.price, order.remaining)
+            for order in self._held.orders.values()
+            if order.state == "resting"
+        }
         return VenueTruth(self._held.base, self._held.quote, resting)
 
     def close(self) -> None:

@@ -57,6 +57,12 @@ class SessionOpened(NamedTuple):
     config_hash: Annotated[Name, Doc("", "SHA-256 of the effective configuration, first 16 hex digits")]
     config_json: Annotated[Document, Doc("JSON", "the effective configuration, without secrets")]
     code_version: Annotated[Name, Doc("", "version of Kedge that ran")]
+    crashed_uid: Annotated[
+        Name | None,
+        Doc(
+            "", "the session before it in its journal directory, where that ended without being closed", "it was closed"
+        ),
+    ] = None
 
 
 class TickRecord(NamedTuple):

@@ -218,6 +218,7 @@ class Execution(Section):
 
     venue: Literal["paper", "xrpl"] = "paper"
     dry_run: bool = False
+    orphans: Literal["cancel", "adopt"] = "cancel"
     paper: Paper = Paper()
 
 
@@ -245,6 +246,7 @@ class Telemetry(Section):
     outbox_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 1_000
     catch_up_ms: Annotated[int, Field(ge=10, le=600_000)] = 1_000
+    keep_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 30.0
 
     @field_validator("endpoint")
     @classmethod

@@ -38,13 +38,22 @@ def insert_session(conn: apsw.Connection, session_uid: str) -> int:
         name for (name,) in conn.execute("""SELECT name FROM pragma_table_info('sessions') WHERE "notnull" """)
         if name in opened
     ]  # fmt: skip
+    named = conn.execute("SELECT EXISTS(SELECT 1 FROM sessions WHERE crashed_uid = ?)", (session_uid,)).get
     columns = ", ".join(["session_uid", "status", *needed])
-    values = ", ".join(["?", "'RUNNING'", *("'unknown'" for _ in needed)])
+    values = ", ".join(["?", "'CRASHED'" if named else "'RUNNING'", *("'unknown'" for _ in needed)])
     conn.execute(f"INSERT INTO sessions({columns}) VALUES ({values})", (session_uid,))  # noqa: S608 - our own names
     conn.execute("UPDATE sessions SET session_id = rowid WHERE session_uid = ? AND session_id IS NULL", (session_uid,))
     session_id = find_session(conn, session_uid)
     assert session_id is not None
     return session_id
+
+
+def mark_crashed(conn: apsw.Connection, session_uid: str) -> None:
+    """A later session of the same engine found this one without an end. One that has said its end has not crashed.
+
+    Its own records may come after this, e.g. by a backfill; then it is `insert_session` that finds it named.
+    """
+    conn.execute("UPDATE sessions SET status = 'CRASHED' WHERE session_uid = ? AND status = 'RUNNING'", (session_uid,))
 
 
 def restate(conn: apsw.Connection, key: str) -> None:

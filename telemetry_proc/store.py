@@ -12,9 +12,10 @@ import apsw
 
 from shared.clock import Clock, iso_utc
 from shared.errors import DatabaseUnusable
+from shared.records import SessionOpened
 from telemetry_proc.batch import OffsetRow
 from telemetry_proc.offsets import Gap, Offset, fresh_offsets
-from telemetry_proc.statements import STATEMENTS, Row, find_session, insert_session, restate
+from telemetry_proc.statements import STATEMENTS, Row, find_session, insert_session, mark_crashed, restate
 from telemetry_proc.validate import Fact, Reject
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class Transaction:
                 self._execute_all(sql, rows)
             except apsw.ConstraintError:
                 refused += self._one_by_one(sql, rows, facts)
+        for fact in facts_by_kind.get("session_opened", ()):
+            self._mark_crashed(SessionOpened(*fact.fields).crashed_uid)
         for key in {fact.fields[1]: None for fact in facts_by_kind.get("engine_state", ())}:
             self._restate(key)
         return refused
@@ -138,6 +141,14 @@ class Transaction:
         for uid in {fact.session_uid: None for fact in facts if fact.session_uid not in self.session_ids}:
             session_id = find_session(self._conn, uid)
             self.session_ids[uid] = insert_session(self._conn, uid) if session_id is None else session_id
+
+    def _mark_crashed(self, session_uid: str | None) -> None:
+        if session_uid is None:
+            return
+        try:
+            mark_crashed(self._conn, session_uid)
+        except apsw.ConstraintError as error:
+            log.warning("sessions does not take that %s crashed: %s", session_uid, error)
 
     def _restate(self, key: str) -> None:
         try:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from engine_proc.engine import Engine, SessionFacts
 from engine_proc.market import AmmPool, Level, MarketView, Print, look
 from engine_proc.modes import ModeState
-from engine_proc.ports import Venue
+from engine_proc.ports import KillSwitch, Venue
 from engine_proc.venue_paper import PaperVenue
 from shared.clock import MarketClock
 from shared.config import build_config
@@ -86,7 +86,11 @@ def no_mid(tick: int = 1) -> MarketView:
 
 
 def engine(
-    settings: Config | None = None, *, venue: Venue | None = None, state: ModeState | None = None
+    settings: Config | None = None,
+    *,
+    venue: Venue | None = None,
+    state: ModeState | None = None,
+    kill_switch: KillSwitch | None = None,
 ) -> tuple[Engine, KeptRecords]:
     settings = settings or config()
     quote = settings.strategy.quote
@@ -94,7 +98,7 @@ def engine(
         settings.execution.paper, price_quantum=quote.price_quantum, size_quantum=quote.size_quantum
     )
     records = KeptRecords()
-    made = Engine(settings, MarketClock(), GivenFeed(()), venue, records, state or ModeState())
+    made = Engine(settings, MarketClock(), GivenFeed(()), venue, records, state or ModeState(), kill_switch)
     made.open_session(SessionFacts("paper", "0" * 16, "{}", "test"))
     return made, records
 

@@ -14,7 +14,7 @@ from engine_proc.anchor import Anchor
 from engine_proc.gate import Denial
 from engine_proc.holdings import Fill
 from engine_proc.market import AmmPool, MarketView, look
-from engine_proc.ports import Plan, VenueTruth
+from engine_proc.ports import OpenOrder, Plan, VenueTruth
 from engine_proc.reconcile import Difference
 from engine_proc.strategy import Proposal
 from shared.codec import validate
@@ -289,7 +289,7 @@ def test_given_a_fill_then_amounts_digit_for_digit_and_the_mid_as_it_was(mid: fl
 @pytest.mark.parametrize("drifted", [True, False])
 def test_given_truth_beside_holdings_then_both_are_told_and_the_verdict_is_one_or_zero(drifted: bool) -> None:
     held = holdings("100.10", "0", order("a"), order("b", level=1, state="pending"))
-    truth = VenueTruth(Decimal("100.1"), Decimal("-0.5"), {"a": Decimal(1)})
+    truth = VenueTruth(Decimal("100.1"), Decimal("-0.5"), {"a": OpenOrder("bid", Decimal(1), Decimal(1))})
     record = valid(describe.inventory_truth(held, truth, 50, 11, drifted=drifted))
     assert tuple(record) == (11, 50, "100.10", "100.1", "0", "-0.5", 2, 1, int(drifted))
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine_proc.latch import REARM_FILE, LastSession, Start, last_session, start_state, write_rearm
+from engine_proc.latch import LastSession, Start, last_session, rearm, start_state
 from engine_proc.modes import ModeState
+from engine_proc.operator_word import REARM_FILE
 from shared.codec import encode
 from shared.errors import JournalUnwritable, KedgeError
 from shared.journal import HEADER, JournalWriter, journal_path, read_frames
@@ -51,9 +52,9 @@ def session(directory: Path, mode: str, *, clean: bool, uid: str = FIRST, why: s
     return journal(directory, opened(), *ticks(), *change, *ticks(), *([closed(mode)] if clean else []), uid=uid)
 
 
-def kept(mode: str, reason: str) -> Start:
+def kept(mode: str, reason: str, crashed: str | None = FIRST) -> Start:
     signal = "halt" if mode == "HALT" else "degrade"
-    return Start(ModeState(mode, NOW_NS, reason), ModeChanged(NOW_NS, 0, mode, mode, signal, reason))
+    return Start(ModeState(mode, NOW_NS, reason), ModeChanged(NOW_NS, 0, mode, mode, signal, reason), crashed)
 
 
 # ------------------------------------------------------------------------------------------ the table, cell by cell
@@ -67,7 +68,7 @@ def test_given_no_journal_then_active(tmp_path: Path, policy: str, exists: bool)
     assert last_session(directory) is None
 
 
-@pytest.mark.parametrize("mode", ["ACTIVE", "DEGRADED", "HALT"])
+@pytest.mark.parametrize("mode", ["ACTIVE", "DEGRADED"])
 def test_given_a_clean_end_when_a_clean_restart_rearms_then_active(tmp_path: Path, mode: str) -> None:
     session(tmp_path, mode, clean=True)
     assert start_state(tmp_path, "on_clean_restart", NOW_NS) == ACTIVE
@@ -76,7 +77,13 @@ def test_given_a_clean_end_when_a_clean_restart_rearms_then_active(tmp_path: Pat
 @pytest.mark.parametrize("mode", ["DEGRADED", "HALT"])
 def test_given_a_clean_end_when_only_the_operator_rearms_then_the_mode_it_ended_in(tmp_path: Path, mode: str) -> None:
     session(tmp_path, mode, clean=True)
-    assert start_state(tmp_path, "explicit", NOW_NS) == kept(mode, f"kept from session {FIRST}: why")
+    assert start_state(tmp_path, "explicit", NOW_NS) == kept(mode, f"kept from session {FIRST}: why", crashed=None)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_given_a_clean_end_in_halt_then_halt_whatever_the_policy(tmp_path: Path, policy: str) -> None:
+    session(tmp_path, "HALT", clean=True)
+    assert start_state(tmp_path, policy, NOW_NS) == kept("HALT", f"kept from session {FIRST}: why", crashed=None)
 
 
 def test_given_a_clean_end_in_active_when_only_the_operator_rearms_then_active(tmp_path: Path) -> None:
@@ -94,7 +101,7 @@ def test_given_a_crash_then_the_mode_it_last_had(tmp_path: Path, policy: str, mo
 @pytest.mark.parametrize("policy", POLICIES)
 def test_given_a_crash_while_active_then_active(tmp_path: Path, policy: str) -> None:
     session(tmp_path, "ACTIVE", clean=False)
-    assert start_state(tmp_path, policy, NOW_NS) == ACTIVE
+    assert start_state(tmp_path, policy, NOW_NS) == ACTIVE._replace(crashed_uid=FIRST)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -124,6 +131,18 @@ def test_given_damage_in_the_middle_then_degraded_even_if_the_end_is_clean(
 def test_given_a_mode_record_that_is_not_valid_then_degraded(tmp_path: Path) -> None:
     journal(tmp_path, opened(), changed("ACTIVE")._replace(to_mode="NAPPING"))
     assert last_session(tmp_path).mode == "DEGRADED"
+
+
+def test_given_a_journal_that_lacks_a_record_in_the_middle_then_degraded_though_every_frame_is_whole(
+    tmp_path: Path,
+) -> None:
+    # A repair that cut out corrupt bytes leaves such a file; what is gone may have been a trip.
+    path = session(tmp_path, "ACTIVE", clean=True)
+    second, third = list(read_frames(path))[1:3]
+    content = path.read_bytes()
+    path.write_bytes(content[: second.position] + content[third.position :])
+    reason = f"kept from session {FIRST}: its journal lacks records"
+    assert start_state(tmp_path, "on_clean_restart", NOW_NS) == kept("DEGRADED", reason, crashed=None)
 
 
 def test_given_a_directory_in_a_journals_place_then_degraded(tmp_path: Path) -> None:
@@ -170,7 +189,7 @@ def test_given_a_change_that_never_reached_the_record_then_the_closing_says_the_
 ) -> None:
     journal(tmp_path, opened(), *ticks(), closed("DEGRADED"))
     reason = f"kept from session {FIRST}: its reason is not on record"
-    assert start_state(tmp_path, "explicit", NOW_NS) == kept("DEGRADED", reason)
+    assert start_state(tmp_path, "explicit", NOW_NS) == kept("DEGRADED", reason, crashed=None)
 
 
 def test_given_several_changes_then_the_last_one_counts(tmp_path: Path) -> None:
@@ -226,10 +245,12 @@ def test_given_a_long_journal_with_the_words_in_other_records_then_only_real_mod
 def test_given_crash_after_crash_then_latched_through_all_and_the_first_reason_stays_readable(tmp_path: Path) -> None:
     session(tmp_path, "DEGRADED", clean=False, why="anchor_saturation_guard_exceeded")
     reason = f"kept from session {FIRST}: anchor_saturation_guard_exceeded"
+    uid = FIRST
     for number in range(30):
         start = start_state(tmp_path, "on_clean_restart", NOW_NS)
-        assert start == kept("DEGRADED", reason)
-        journal(tmp_path, opened("DEGRADED"), start.inherited, *ticks(1), uid=f"20261121T1402{number:02}-aaaaaa")
+        assert start == kept("DEGRADED", reason, crashed=uid)
+        uid = f"20261121T1402{number:02}-aaaaaa"
+        journal(tmp_path, opened("DEGRADED"), start.inherited, *ticks(1), uid=uid)
 
 
 def test_given_a_crash_before_the_inherited_reason_was_on_record_then_latched_and_the_gap_is_said(
@@ -253,7 +274,7 @@ def test_given_a_very_long_reason_then_the_kept_one_still_fits_a_record(tmp_path
 
 def lifted(mode: str, reason: str, uid: str = FIRST) -> Start:
     said = f"rearm of session {uid}: {reason}"
-    return Start(ModeState(), ModeChanged(NOW_NS, 0, mode, "ACTIVE", "rearm", said))
+    return Start(ModeState(), ModeChanged(NOW_NS, 0, mode, "ACTIVE", "rearm", said), uid)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -262,21 +283,22 @@ def test_given_a_latched_session_when_rearmed_then_the_next_starts_active_and_sa
     tmp_path: Path, mode: str, policy: str
 ) -> None:
     session(tmp_path, mode, clean=False)
-    assert write_rearm(tmp_path, "pool is back", 5) == LastSession(FIRST, mode, False, "why")
+    assert rearm(tmp_path, "pool is back", 5) == LastSession(FIRST, mode, False, "why")
     assert start_state(tmp_path, policy, NOW_NS) == lifted(mode, "pool is back")
 
 
 def test_given_a_damaged_journal_when_rearmed_then_the_operators_word_counts(tmp_path: Path) -> None:
     journal_path(tmp_path, FIRST).write_bytes(b"garbage, garbage")
-    write_rearm(tmp_path, "looked at it", 5)
+    rearm(tmp_path, "looked at it", 5)
     assert start_state(tmp_path, "explicit", NOW_NS) == lifted("DEGRADED", "looked at it")
 
 
 def test_given_an_order_for_an_earlier_session_then_it_never_lifts_a_later_one(tmp_path: Path) -> None:
     session(tmp_path, "DEGRADED", clean=False, uid=FIRST)
-    write_rearm(tmp_path, "first", 5)
+    rearm(tmp_path, "first", 5)
     session(tmp_path, "DEGRADED", clean=False, uid=SECOND)
-    assert start_state(tmp_path, "on_clean_restart", NOW_NS) == kept("DEGRADED", f"kept from session {SECOND}: why")
+    reason = f"kept from session {SECOND}: why"
+    assert start_state(tmp_path, "on_clean_restart", NOW_NS) == kept("DEGRADED", reason, crashed=SECOND)
 
 
 def test_given_an_order_for_degraded_when_the_same_session_is_halted_later_then_halt_is_not_lifted(
@@ -284,7 +306,7 @@ def test_given_an_order_for_degraded_when_the_same_session_is_halted_later_then_
 ) -> None:
     # Given an order written while the degraded session was still running
     path = journal(tmp_path, opened(), changed("DEGRADED"))
-    write_rearm(tmp_path, "pool is back", 5)
+    rearm(tmp_path, "pool is back", 5)
     # When the operator's kill switch reaches that session
     path.unlink()
     journal(tmp_path, opened(), changed("DEGRADED"), changed("HALT", "kill switch", "DEGRADED"))
@@ -294,8 +316,8 @@ def test_given_an_order_for_degraded_when_the_same_session_is_halted_later_then_
 
 def test_given_two_orders_then_the_later_reason_counts(tmp_path: Path) -> None:
     session(tmp_path, "DEGRADED", clean=False)
-    write_rearm(tmp_path, "one", 5)
-    write_rearm(tmp_path, "two", 6)
+    rearm(tmp_path, "one", 5)
+    rearm(tmp_path, "two", 6)
     assert start_state(tmp_path, "explicit", NOW_NS) == lifted("DEGRADED", "two")
 
 
@@ -304,15 +326,15 @@ def test_given_nothing_latched_when_rearmed_then_refused_and_nothing_written(tmp
     if ended is not None:
         session(tmp_path, "ACTIVE", clean=ended == "closed")
     with pytest.raises(KedgeError, match="nothing to re-arm"):
-        write_rearm(tmp_path, "just in case", 5)
+        rearm(tmp_path, "just in case", 5)
     assert not (tmp_path / REARM_FILE).exists()
 
 
 def test_given_an_order_that_cannot_be_written_then_it_says_so(tmp_path: Path) -> None:
     session(tmp_path, "DEGRADED", clean=False)
     (tmp_path / REARM_FILE).mkdir()
-    with pytest.raises(JournalUnwritable, match="cannot write the re-arm order"):
-        write_rearm(tmp_path, "why not", 5)
+    with pytest.raises(JournalUnwritable, match=r"rearm\.json: cannot write it"):
+        rearm(tmp_path, "why not", 5)
     assert start_state(tmp_path, "explicit", NOW_NS).state.mode == "DEGRADED"
 
 
@@ -353,7 +375,7 @@ def test_given_a_garbage_order_then_it_is_no_order(tmp_path: Path, content: byte
 @pytest.mark.parametrize("reason", ["", "x" * 2000, "größer ⚓", "\udcff bytes from a shell", "line\nbreak"])
 def test_given_any_reason_then_the_record_of_it_can_be_written_and_read(tmp_path: Path, reason: str) -> None:
     session(tmp_path, "DEGRADED", clean=False)
-    write_rearm(tmp_path, reason, 5)
+    rearm(tmp_path, reason, 5)
     start = start_state(tmp_path, "on_clean_restart", NOW_NS)
     assert start.state == ModeState()
     journal(tmp_path, opened(), start.inherited, uid=SECOND)

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from engine_proc.holdings import Holdings
-from engine_proc.ports import VenueTruth, VenueUnreachable
-from engine_proc.reconcile import Difference, differences, unreadable
+from engine_proc.ports import OpenOrder, VenueTruth, VenueUnreachable
+from engine_proc.reconcile import Difference, differences, orphan, taken_over, unreadable
 from shared.settings import Reconcile
 from tests.engine.views import holdings, order
 
@@ -16,8 +16,8 @@ SETTINGS = Reconcile.model_validate({"tolerance_base": "0.5", "tolerance_quote":
 
 
 def found(held: Holdings, base: str = "100", quote: str = "200", **orders: str) -> tuple[Difference, ...]:
-    remaining = {order_id: Decimal(left) for order_id, left in orders.items()}
-    return differences(held, VenueTruth(Decimal(base), Decimal(quote), remaining), SETTINGS, "XRP/RLUSD")
+    there = {order_id: OpenOrder("bid", Decimal("1.3"), Decimal(left)) for order_id, left in orders.items()}
+    return differences(held, VenueTruth(Decimal(base), Decimal(quote), there), SETTINGS, "XRP/RLUSD")
 
 
 def held(*orders) -> Holdings:
@@ -77,3 +77,16 @@ def test_given_tiny_and_huge_amounts_then_written_as_plain_decimals_never_with_a
 def test_given_an_unreachable_venue_then_its_silence_is_a_difference_with_a_bounded_text() -> None:
     difference = unreadable(VenueUnreachable("x" * 900))
     assert difference == Difference("TRUTH_UNREADABLE", "venue", None, "x" * 500, None)
+
+
+def test_given_orders_at_the_venue_when_taken_over_then_they_stand_on_the_ladder_best_price_first() -> None:
+    prices = {"x": ("bid", "1.29"), "seq-7": ("ask", "1.33"), "y": ("bid", "1.30"), "ask0-12": ("ask", "1.32")}
+    there = {key: OpenOrder(side, Decimal(price), Decimal(5)) for key, (side, price) in prices.items()}
+    held = taken_over(VenueTruth(Decimal(100), Decimal(200), there))
+    assert (held.base, held.quote) == (100, 200)
+    assert {key: (o.side, o.level, o.state) for key, o in held.orders.items()} == {
+        "y": ("bid", 0, "resting"), "x": ("bid", 1, "resting"),
+        "ask0-12": ("ask", 0, "resting"), "seq-7": ("ask", 1, "resting"),
+    }  # fmt: skip
+    assert differences(held, VenueTruth(Decimal(100), Decimal(200), there), SETTINGS, "XRP/RLUSD") == ()
+    assert orphan(held.orders["x"]) == Difference("ORDER_ORPHAN", "x", None, "5", None)

@@ -13,6 +13,7 @@ from engine_proc.ports import Plan
 from engine_proc.venue_dry import DryVenue
 from engine_proc.venue_paper import PaperVenue
 from shared.settings import Paper
+from tests.engine.venue_contract import remaining_at
 
 SIZE = Decimal("200.00")
 
@@ -46,7 +47,8 @@ def test_given_a_dry_run_when_orders_are_placed_then_each_is_rejected_free_of_ch
         Outcome("b2", "rejected", "DRY_RUN", Decimal(0)),
     )
     assert reduce(Holdings.after, reports, held) == Holdings.of(before.base, before.quote)
-    assert venue.truth() == inner.truth() == before
+    assert inner.truth() == before
+    assert venue.truth() == before._replace(orders={})
 
 
 def test_given_a_resting_order_when_everything_is_cancelled_then_it_rests_untouched_and_says_so(inner) -> None:
@@ -85,4 +87,14 @@ def test_given_an_order_at_the_inner_venue_when_it_is_filled_then_the_fill_passe
 
     assert [report.order_id for report in reports] == ["b1", "earlier"]
     assert reports[1].base == 50
-    assert venue.truth().orders == {"earlier": SIZE - 50}
+    assert remaining_at(inner) == {"earlier": SIZE - 50}
+
+
+def test_given_orders_at_the_inner_venue_when_the_truth_is_asked_then_they_are_not_ours_but_named_once(
+    inner, caplog
+) -> None:
+    venue = DryVenue(inner)
+    assert [venue.truth().orders for _ in range(2)] == [{}, {}]
+    assert [record.getMessage() for record in caplog.records] == [
+        "dry run: 1 orders rest at the venue and stay there: earlier"
+    ]

@@ -9,7 +9,7 @@ from engine_proc.ports import Plan
 from engine_proc.venue_paper import PaperVenue
 from shared.settings import Paper
 from tests.engine.paper_market import POOL, QUANTA, PaperStage, filled, money, order, sold, venue_with, view
-from tests.engine.venue_contract import VenueContract, fills, outcomes
+from tests.engine.venue_contract import VenueContract, fills, outcomes, remaining_at
 
 
 @pytest.mark.parametrize("latency_ledgers", [0, 1, 3])
@@ -28,7 +28,7 @@ class TestLatency:
         assert filled(reports, "b1") == 50
         assert [r.order_id for r in reports] == ["b1", "b1", "b2"]
         assert reports[0].price == money("1.30400")
-        assert venue.truth().orders == {"b2": money("200")}
+        assert remaining_at(venue) == {"b2": money("200")}
 
     def test_given_latency_1_when_the_replaced_quote_was_filled_meanwhile_then_the_new_one_is_still_placed(
         self,
@@ -39,7 +39,7 @@ class TestLatency:
 
         assert filled(reports, "b1") == 200
         assert outcomes(reports, "b1") == []
-        assert venue.truth().orders == {"b2": money("200")}
+        assert remaining_at(venue) == {"b2": money("200")}
 
     def test_given_latency_0_when_a_quote_is_replaced_then_flow_meets_the_new_one(self) -> None:
         venue = PaperVenue(Paper(latency_ledgers=0), **QUANTA)
@@ -50,7 +50,7 @@ class TestLatency:
         reports = venue.reports(view(sold(1.30350, 50.0)))
 
         assert fills(reports, "b1") == fills(reports, "b2") == []
-        assert venue.truth().orders == {"b2": money("200")}
+        assert remaining_at(venue) == {"b2": money("200")}
 
     def test_given_latency_0_when_an_order_crosses_then_it_is_the_last_seen_book_that_it_takes(self) -> None:
         venue = PaperVenue(Paper(latency_ledgers=0), **QUANTA)
@@ -81,7 +81,7 @@ class TestArrival:
             ("taker", money("1.3065"), 30, money("39.195")),
             ("taker", money("1.307"), 40, money("52.28")),
         ]
-        assert venue.truth().orders == {"b1": money("130")}
+        assert remaining_at(venue) == {"b1": money("130")}
 
     def test_given_two_orders_through_the_book_when_they_arrive_together_then_nothing_visible_is_taken_twice(
         self,
@@ -132,7 +132,7 @@ class TestArrival:
 
         assert outcomes(reports, "a1") == [("cancelled", "own_cross")]
         assert fills(reports, "b1") == []
-        assert venue.truth().orders == {"a2": money("200"), "b1": money("1")}
+        assert remaining_at(venue) == {"a2": money("200"), "b1": money("1")}
 
     def test_given_our_own_ask_behind_public_ones_when_a_bid_is_filled_before_it_then_it_stays(self) -> None:
         venue = venue_with(order("a1", "ask", "1.30900"))
@@ -140,7 +140,7 @@ class TestArrival:
         reports = venue.reports(view())
 
         assert filled(reports, "b1") == 200
-        assert venue.truth().orders == {"a1": money("200")}
+        assert remaining_at(venue) == {"a1": money("200")}
 
     def test_given_a_replacement_that_reaches_the_order_it_replaces_when_applied_then_it_is_just_replaced(self) -> None:
         venue = venue_with(order("a1", "ask", "1.30600"))

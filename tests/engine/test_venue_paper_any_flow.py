@@ -16,6 +16,7 @@ from engine_proc.ports import Plan
 from engine_proc.venue_paper import PaperVenue
 from shared.settings import Paper
 from tests.engine.paper_market import QUANTA, view
+from tests.engine.venue_contract import remaining_at
 
 TICKS = st.integers(min_value=-30, max_value=30).map(lambda n: 1.305 + n * 0.0005)
 SIZES = st.one_of(st.integers(1, 30_000_000_000), st.integers(1, 20)).map(lambda n: n / DROPS)
@@ -132,7 +133,7 @@ class Ledgerkeeper:
 
     def agrees_on_orders(self) -> None:
         """Once nothing is under way, what holdings track is what rests, order by order."""
-        assert {key: held.remaining for key, held in self.holdings.orders.items()} == self.venue.truth().orders
+        assert {key: held.remaining for key, held in self.holdings.orders.items()} == remaining_at(self.venue)
 
 
 @settings(max_examples=150, deadline=None)

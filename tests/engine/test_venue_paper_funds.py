@@ -13,7 +13,7 @@ from engine_proc.venue_paper import PaperVenue
 from shared.errors import ConfigError
 from shared.settings import Paper
 from tests.engine.paper_market import FEE, QUANTA, bought, filled, fills, money, order, sold, venue_with, view
-from tests.engine.venue_contract import outcomes
+from tests.engine.venue_contract import outcomes, remaining_at
 
 
 @pytest.mark.parametrize(("side", "quote"), [("bid", "16112.4690009249"), ("ask", "16112.4690009250")])
@@ -27,7 +27,7 @@ class TestFundsAndReserve:
         self,
     ) -> None:
         venue = venue_with(order("b1", "bid", "1.30000"), quote_balance=money("130"))
-        assert venue.truth().orders == {"b1": money("200")}
+        assert remaining_at(venue) == {"b1": money("200")}
         reports = venue.reports(view(sold(1.29, 150.0)))
 
         assert filled(reports, "b1") == 100
@@ -61,14 +61,14 @@ class TestFundsAndReserve:
         venue.submit(Plan(place=(order("b2", "bid", "1.29000"),)))
 
         assert venue.reports(view()) == (Outcome("b2", "rejected", "tecINSUF_RESERVE_OFFER", FEE),)
-        assert venue.truth().orders == {"b1": money("200")}
+        assert remaining_at(venue) == {"b1": money("200")}
 
     def test_given_no_reserve_when_a_replacement_frees_the_old_object_then_it_is_placed(self) -> None:
         venue = venue_with(order("b1", "bid", "1.30000"), base_balance=money("1.5"))
         venue.submit(Plan(replace=(order("b2", "bid", "1.29000", replaces="b1"),)))
         venue.reports(view())
 
-        assert venue.truth().orders == {"b2": money("200")}
+        assert remaining_at(venue) == {"b2": money("200")}
 
     def test_given_no_reserve_when_the_order_took_something_then_it_stands_without_a_remainder(self) -> None:
         venue = PaperVenue(Paper(base_balance=money("1.3")), **QUANTA)

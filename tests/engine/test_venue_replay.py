@@ -16,6 +16,7 @@ from shared.clock import MarketClock
 from shared.codec import encode
 from shared.journal import JournalWriter
 from shared.records import FillRecord, OrderEvent, Record
+from tests.engine.venue_contract import remaining_at
 from tests.engine.views import order
 from tests.shared.record_examples import EXAMPLES, TICK
 
@@ -49,7 +50,7 @@ def test_given_orders_sent_when_the_record_says_nothing_of_them_then_accepted_an
     assert venue.truth().orders == {}
     reports = venue.reports(feed.next())
     assert Outcome("p", "accepted", None, Decimal(0)) in reports
-    assert venue.truth().orders == {"p": Decimal(100)}
+    assert remaining_at(venue) == {"p": Decimal(100)}
     venue.submit(Plan(cancel=(placed,)))
     assert venue.settle() == (Outcome("p", "cancelled", None, Decimal(0)),)
     assert venue.truth().orders == {}
@@ -66,7 +67,7 @@ def test_given_a_recorded_fill_then_reported_after_the_acceptance_and_before_the
         Fill("t", "p", "bid", "taker", Decimal("1.295"), Decimal(40), Decimal("51.8")),
         Balances(Decimal("10000.5"), Decimal("12999.25")),
     )
-    assert venue.truth().orders == {"p": Decimal(60)}
+    assert remaining_at(venue) == {"p": Decimal(60)}
 
 
 def test_given_a_replacement_that_the_record_says_was_rejected_then_the_old_order_rests_on(replayed) -> None:
@@ -81,7 +82,7 @@ def test_given_a_replacement_that_the_record_says_was_rejected_then_the_old_orde
     assert [report for report in reports if isinstance(report, Outcome)] == [
         Outcome("new", "rejected", "why", Decimal(0))
     ]
-    assert venue.truth().orders == {"old": Decimal(100)}
+    assert remaining_at(venue) == {"old": Decimal(100)}
     assert held.once_sent([new], []).after(*reports).orders == {"old": order("old")}
 
 

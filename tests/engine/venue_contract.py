@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from engine_proc.holdings import Fill, Holdings, Order, Outcome, Report
-from engine_proc.ports import Plan, Venue
+from engine_proc.ports import OpenOrder, Plan, Venue
 from shared.records import Side
 
 BID, ASK = Decimal("1.30400"), Decimal("1.30600")  # ours; the public stands outside them
@@ -79,7 +79,13 @@ class Book:
     def agrees_with_truth(self) -> None:
         truth = self.stage.venue.truth()
         assert (self.holdings.base, self.holdings.quote) == (truth.base, truth.quote)
-        assert {key: held.remaining for key, held in self.holdings.orders.items()} == truth.orders
+        ours = {key: OpenOrder(held.side, held.price, held.remaining) for key, held in self.holdings.orders.items()}
+        assert ours == truth.orders
+
+
+def remaining_at(venue: Venue) -> dict[str, Decimal]:
+    """What is left of each order that is open there."""
+    return {order_id: there.remaining for order_id, there in venue.truth().orders.items()}
 
 
 def outcomes(reports: Sequence[Report], order_id: str) -> list[tuple[str, str | None]]:
@@ -112,7 +118,7 @@ class VenueContract:
         reports = book.settle()
 
         assert results(reports, "b1") == results(reports, "a1") == ["accepted"]
-        assert book.stage.venue.truth().orders == {"b1": SIZE, "a1": SIZE}
+        assert remaining_at(book.stage.venue) == {"b1": SIZE, "a1": SIZE}
         assert {held.state for held in book.holdings.orders.values()} == {"resting"}
         book.agrees_with_truth()
 
@@ -152,14 +158,14 @@ class VenueContract:
 
         assert outcomes(reports, "b1") == [("cancelled", "replaced")]
         assert results(reports, "b2") == ["accepted"]
-        assert book.stage.venue.truth().orders == {"b2": SIZE}
+        assert remaining_at(book.stage.venue) == {"b2": SIZE}
         book.agrees_with_truth()
 
     def test_given_a_replacement_of_a_gone_order_when_settled_then_the_new_one_rests(self, book: Book) -> None:
         book.send(replace=[order("b2", replaces="never-was")])
         book.settle()
 
-        assert book.stage.venue.truth().orders == {"b2": SIZE}
+        assert remaining_at(book.stage.venue) == {"b2": SIZE}
         book.agrees_with_truth()
 
     def test_given_no_funds_when_placed_then_rejected_and_nothing_rests(self, stage: Stage) -> None:
@@ -183,7 +189,7 @@ class VenueContract:
 
         assert results(reports, "b1") == ["rejected"]
         assert results(reports, "a1") == []
-        assert stage.venue.truth().orders == {"a1": SIZE}
+        assert remaining_at(stage.venue) == {"a1": SIZE}
         assert book.holdings.orders["a1"].state == "resting"
         book.agrees_with_truth()
 
@@ -199,7 +205,7 @@ class VenueContract:
 
         (fill,) = fills(reports, "mine")
         assert (fill.side, fill.liquidity, fill.price, fill.base) == (side, "maker", BID if side == "bid" else ASK, 80)
-        assert book.stage.venue.truth().orders == {"mine": SIZE - 80}
+        assert remaining_at(book.stage.venue) == {"mine": SIZE - 80}
         book.agrees_with_truth()
 
     def test_given_flow_larger_than_our_order_when_it_passes_then_filled_whole_gone_and_every_trade_id_its_own(
