@@ -44,7 +44,7 @@ def run(config_path: Path, overrides: tuple[str, ...]) -> None:
       kedge-engine run -c config/demo.yaml --set strategy.anchor.reference=spot
     """
     configure_logging()
-    app.run_session(cli.loaded(config_path, overrides))
+    app.run_session(lambda: cli.loaded(config_path, overrides))
 
 
 @engine.command()

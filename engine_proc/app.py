@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -25,37 +25,42 @@ from engine_proc.latch import FAULT, Start, last_session, remember_opened, start
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
 from engine_proc.operator_word import HALT_FILE, HaltFile, write_halt
-from engine_proc.outbox import Outbox, PushSocket, SyncThread
+from engine_proc.outbox import Outbox, SyncThread
 from engine_proc.ports import Feed, Venue
+from engine_proc.push_socket import PushSocket, prepare_socket_directory
 from engine_proc.replay import Comparison, QuotePair
 from engine_proc.venue_dry import DryVenue
 from engine_proc.venue_paper import PaperVenue
 from engine_proc.venue_replay import ReplayVenue
 from shared.clock import Clock, MarketClock, SystemClock
 from shared.config import LoadedConfig, build_config
+from shared.curve import engine_keys
 from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeError
 from shared.journal import ENGINE_LOCK, SUFFIX, JournalWriter, journal_path
+from shared.private_directory import check_private, make_private
 from shared.records import VenueMode
 from shared.settings import Config
 from shared.stop import Stop, on_stop_signals
 
 log = logging.getLogger(__name__)
 
-IPC_DIR_MODE = 0o700
 LOCK_WAIT_S = 1.0  # a command may hold it for a moment
 HALT_LOOK_MS = 20
 PUSH_BURST_MS = 5  # a tick of a real ledger comes every 3 to 5 seconds and is never held back
 
 
-def run_session(loaded: LoadedConfig) -> None:
+def run_session(load: Callable[[], LoadedConfig]) -> None:
     """Run one session to its end: by the feed, by `ticks_max`, or by SIGTERM or SIGINT, which cancel and close.
+
+    The configuration is loaded in here, where a signal is answered already.
 
     Raises `KedgeError` with the exit code that says whether a supervisor may start the engine again.
     """
-    config = loaded.config
     with ExitStack() as cleanup:
         stop = cleanup.enter_context(closing(Stop()))
         signals = cleanup.enter_context(stopped_by_signals(stop))
+        loaded = load()
+        config = loaded.config
         clock: Clock = MarketClock() if config.market.feed != "xrpl" else SystemClock()
         feed, venue, venue_mode = market_side(config, clock)
         cleanup.callback(feed.close)
@@ -139,11 +144,12 @@ def end(engine: Engine, end_reason: str, error: KedgeError | None) -> None:
 def sole_engine(journal_dir: Path) -> Iterator[None]:
     """One engine a journal directory: two would each take the other's journal for their own past.
 
-    Raises `FailSafeStop` if another process holds it, `JournalUnwritable` if the directory cannot be used.
+    Raises `FailSafeStop` if another process holds it, `JournalUnwritable` if the directory cannot be used and
+    `ConfigError` if others may write in it.
     """
     lock = FileLock(journal_dir / ENGINE_LOCK, timeout=LOCK_WAIT_S)
     try:
-        journal_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(journal_dir)  # whoever may write there could re-arm the engine
         lock.acquire()
     except Timeout:
         raise FailSafeStop(f"{journal_dir}: another engine is running with this journal directory") from None
@@ -202,7 +208,8 @@ def replay_journal(
 def preflight(config: Config) -> tuple[str, ...]:
     """Try what a session would need, without starting one; remarks for the operator.
 
-    Raises `ConfigError` for an input that cannot be used and `JournalUnwritable` for a journal that could not be kept.
+    Raises `ConfigError` for an input, a directory or a key that cannot be used, and `JournalUnwritable` for a journal
+    that could not be kept.
     """
     feed, venue, venue_mode = market_side(config, MarketClock())
     feed.close()
@@ -211,10 +218,15 @@ def preflight(config: Config) -> tuple[str, ...]:
     probe = JournalWriter(journal_path(journal_dir, f"preflight-{secrets.token_hex(3)}"))
     probe.close()
     probe.path.unlink()
+    check_private(journal_dir)
+    prepare_socket_directory(config.telemetry.endpoint)
+    keys = engine_keys(config.telemetry.keys_dir)
     start = start_state(journal_dir, config.strategy.rearm, 0)
     remarks = [f"venue: {venue_mode}", f"journals: {journal_dir} can be written", f"next session: {start.state.mode}"]
     if start.state.reason:
         remarks.append(start.state.reason)
+    if keys is not None:
+        remarks.append(f"telemetry: encrypted, our public key is {keys.own.public.decode()}")
     if (journal_dir / HALT_FILE).exists():
         remarks.append(f"next session: HALT, the kill switch is pulled ({journal_dir / HALT_FILE})")
     anchor, guard = config.strategy.anchor, config.strategy.anchor_saturation_guard
@@ -266,22 +278,21 @@ def market_side(config: Config, clock: Clock) -> tuple[Feed, Venue, VenueMode]:
 def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_orders: bool) -> Outbox:
     """Journal and socket of a new session."""
     telemetry = config.telemetry
-    journal = JournalWriter(journal_path(journal_dir, session_uid))
-    if telemetry.endpoint.startswith("ipc://"):
-        socket_dir = Path(telemetry.endpoint.removeprefix("ipc://")).parent
-        try:
-            socket_dir.mkdir(mode=IPC_DIR_MODE, parents=True, exist_ok=True)
-        except OSError as error:
-            journal.close()
-            journal.path.unlink()
-            raise ConfigError(f"telemetry.endpoint: cannot create {socket_dir}: {error.strerror}") from None
+    keys = engine_keys(telemetry.keys_dir)
+    prepare_socket_directory(telemetry.endpoint)
     push = PushSocket(
         telemetry.endpoint,
         SystemClock(),
         records_max=telemetry.outbox_max,
         linger_ms=telemetry.linger_ms,
         burst_ms=PUSH_BURST_MS,
+        keys=keys,
     )
+    try:
+        journal = JournalWriter(journal_path(journal_dir, session_uid))
+    except KedgeError:
+        push.close()
+        raise
     return Outbox(session_uid, journal, push, SyncThread(journal, telemetry.fsync_interval_ms), sync_orders=sync_orders)
 
 
@@ -340,7 +351,7 @@ class StopSignals:
         name = signal.Signals(number).name
         if self._asked is not None:
             log.warning("%s again: leaving at once, orders may still be live", name)
-            sys.exit(1)
+            os._exit(1)  # whatever hangs, a socket, a venue, a clean-up: to the next start this is a crash
         self._asked = name
         log.info("%s: cancelling all orders and closing the session", name)
         if self._engine is not None:

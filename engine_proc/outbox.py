@@ -15,9 +15,6 @@ import threading
 from collections import deque
 from typing import Protocol
 
-import zmq
-
-from shared.clock import Clock
 from shared.codec import encode
 from shared.errors import JournalUnwritable
 from shared.journal import JournalWriter
@@ -26,7 +23,6 @@ from shared.records import BreakerEvent, ModeChanged, OrderEvent, Record, Sessio
 log = logging.getLogger(__name__)
 
 WAITING_MAX = 10_000
-_DONT_WAIT = int(zmq.NOBLOCK)
 _SYNC_ALWAYS: frozenset[type[Record]] = frozenset({SessionOpened, BreakerEvent, ModeChanged, SessionClosed})
 
 
@@ -155,50 +151,6 @@ class Outbox:
             log.error("no trading off the record: %s", error)
             self._journal.mark_refused()
         self.fault = str(error)
-
-
-class PushSocket:
-    """ZeroMQ PUSH, connected to the writer's PULL whether that is up yet or not.
-
-    A record that comes more than `burst_ms` after the last hand-over goes out at once. Those that come faster wait for
-    the first that is due again and go out together: every hand-over may wake ZeroMQ's thread and the writer, which on
-    a machine of two cores is time that the tick does not get.
-    """
-
-    def __init__(self, endpoint: str, clock: Clock, *, records_max: int, linger_ms: int, burst_ms: int) -> None:
-        self.refused = 0
-        self._monotonic_ns = clock.monotonic_ns
-        self._burst_ns = burst_ms * 1_000_000
-        self._due_ns = 0
-        self._held: list[bytes] = []
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PUSH)
-        self._socket.setsockopt(zmq.SNDHWM, records_max)  # only counts when set before connect
-        self._socket.setsockopt(zmq.LINGER, linger_ms)
-        self._socket.connect(endpoint)
-        self._send = super(zmq.Socket, self._socket).send  # the plain send, without the options that we do not use
-
-    def send(self, payloads: list[bytes]) -> None:
-        """Take records; they leave now or with the next burst. What ZeroMQ's full queue refuses is counted."""
-        self._held += payloads
-        if self._monotonic_ns() >= self._due_ns:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand over what is held."""
-        for payload in self._held:
-            try:
-                self._send(payload, _DONT_WAIT)
-            except zmq.Again:
-                self.refused += 1
-        self._held.clear()
-        self._due_ns = self._monotonic_ns() + self._burst_ns
-
-    def close(self) -> None:
-        """Close; what is still queued has `linger_ms` to leave, then the journal is its only copy."""
-        self.flush()
-        self._socket.close()
-        self._context.term()
 
 
 class SyncThread:

@@ -20,6 +20,7 @@ Two kinds of damage, told apart by what follows:
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zlib
@@ -40,6 +41,8 @@ FRAME_HEAD_BYTES = 8
 _FRAME_BYTES_MAX = FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX
 _READ_BYTES = 1 << 20
 _head = struct.Struct("<II")
+# Four bytes that may be a length: not 0 and less than 0x50000. Millions of bytes are searched through in a moment.
+_MAY_START_A_FRAME = re.compile(rb"(?=(?!\x00\x00\x00)..[\x00-\x04]\x00)", re.DOTALL)
 
 
 class Frame(NamedTuple):
@@ -175,23 +178,26 @@ def _frames(read: Callable[[int], bytes], position: int) -> Iterator[Frame | Dam
             offset += FRAME_HEAD_BYTES + len(payload)
             position += FRAME_HEAD_BYTES + len(payload)
             continue
+        at_end = False
         if len(buffer) - offset < _FRAME_BYTES_MAX:  # perhaps only the buffer ends here
             more = read(_READ_BYTES)
             if more:
                 buffer = buffer[offset:] + more
                 offset = 0
                 continue
+            at_end = True  # for good: what is written from now on would make a record on its way look corrupt
         if offset == len(buffer):
             return
-        candidate = offset + 1
-        while (found := _next_frame(buffer, candidate)) is None and (more := read(_READ_BYTES)):
+        candidate, dropped = offset + 1, 0
+        while (found := _next_frame(buffer, candidate)) is None and not at_end and (more := read(_READ_BYTES)):
             candidate = max(candidate, len(buffer) - _FRAME_BYTES_MAX)  # no frame before it had its end unread
-            buffer += more
+            buffer, dropped, candidate = buffer[candidate:] + more, dropped + candidate, 0
         if found is None:
-            yield Damage(position, len(buffer) - offset, "torn")
+            yield Damage(position, dropped + len(buffer) - offset, "torn")
             return
-        yield Damage(position, found - offset, "corrupt")
-        position += found - offset
+        length = dropped + found - offset
+        yield Damage(position, length, "corrupt")
+        position += length
         offset = found
 
 
@@ -210,4 +216,5 @@ def _frame_at(buffer: bytes, offset: int) -> bytes | None:
 def _next_frame(buffer: bytes, offset: int) -> int | None:
     """Where the first valid frame at or after an offset starts."""
     last = len(buffer) - FRAME_HEAD_BYTES
-    return next((at for at in range(offset, last) if _frame_at(buffer, at) is not None), None)
+    candidates = (match.start() for match in _MAY_START_A_FRAME.finditer(buffer, offset))
+    return next((at for at in candidates if at < last and _frame_at(buffer, at) is not None), None)

@@ -14,7 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
 # The whole address, not a prefix: tcp://127.example.com is a name, and ZeroMQ reads tcp://127.0.0.1;HOST as two ends.
-LOOPBACK = re.compile(r"tcp://(?:127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})){3}|localhost|\[::1\]):(?P<port>[^:;]*)")
+TCP = re.compile(r"tcp://(?P<host>\*|\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z][0-9A-Za-z._-]*):(?P<port>[^:;]*)")
+LOOPBACK = re.compile(r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})){3}|localhost|\[::1\]")
 
 
 def _decimal(value: Any) -> Any:
@@ -234,12 +235,16 @@ def _default_endpoint() -> str:
     return "tcp://127.0.0.1:47401" if sys.platform == "win32" else "ipc://data/run/telemetry.sock"
 
 
+PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # no system call takes a NUL, and C would cut the text there
+
+
 class Telemetry(Section):
     """Journal, socket and database."""
 
-    endpoint: str = Field(default_factory=_default_endpoint)
-    database: Annotated[str, Field(min_length=1)] = "data/kedge.db"
-    journal_dir: Annotated[str, Field(min_length=1)] = "data/journal"
+    endpoint: PathText = Field(default_factory=_default_endpoint)
+    keys_dir: PathText | None = None
+    database: PathText = "data/kedge.db"
+    journal_dir: PathText = "data/journal"
     flush_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
     batch_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     fsync_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
@@ -250,20 +255,30 @@ class Telemetry(Section):
 
     @field_validator("endpoint")
     @classmethod
-    def _local(cls, value: str) -> str:
+    def _an_address(cls, value: str) -> str:
         if value.startswith("ipc://") and len(value) > len("ipc://"):
-            path_bytes = len(value.removeprefix("ipc://").encode())
-            if path_bytes > IPC_PATH_BYTES_MAX:
-                raise ValueError(f"socket path has {path_bytes} bytes, the system allows {IPC_PATH_BYTES_MAX}")
+            path = value.removeprefix("ipc://")
+            if path.startswith("@"):
+                raise ValueError(f"{value!r} is an abstract socket, open to everybody here; name a file")
+            if len(path.encode()) > IPC_PATH_BYTES_MAX:
+                raise ValueError(f"socket path has {len(path.encode())} bytes, the system allows {IPC_PATH_BYTES_MAX}")
             return value
-        if loopback := LOOPBACK.fullmatch(value):
-            port = loopback["port"]
+        if tcp := TCP.fullmatch(value):
+            port = tcp["port"]
             if re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536:
                 return value
             raise ValueError(f"not a TCP port: {port!r}")
-        if value.startswith("tcp://"):
-            raise ValueError(f"{value!r} can be reached from other machines; use ipc:// or a loopback address")
-        raise ValueError(f"{value!r} is neither ipc://PATH nor tcp://127.0.0.1:PORT")
+        raise ValueError(f"{value!r} is neither ipc://PATH nor tcp://HOST:PORT")
+
+    @model_validator(mode="after")
+    def _strangers_need_keys(self) -> Telemetry:
+        tcp = TCP.fullmatch(self.endpoint)
+        if tcp and self.keys_dir is None and not LOOPBACK.fullmatch(tcp["host"]):
+            raise ValueError(
+                f"endpoint: {self.endpoint!r} can be reached from other machines, which takes telemetry.keys_dir "
+                "(`kedge-telemetry keys --help`); otherwise use ipc:// or a loopback address"
+            )
+        return self
 
 
 class Config(Section):

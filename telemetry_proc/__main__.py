@@ -7,7 +7,7 @@ import sys
 import click
 
 from shared import cli
-from telemetry_proc import cli_read, cli_write
+from telemetry_proc import cli_journal, cli_keys, cli_read, cli_write
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,7 +23,7 @@ def telemetry() -> None:
     """
 
 
-for _command in (*cli_write.COMMANDS, *cli_read.COMMANDS):
+for _command in (*cli_write.COMMANDS, *cli_read.COMMANDS, *cli_journal.COMMANDS, *cli_keys.COMMANDS):
     telemetry.add_command(_command)
 
 

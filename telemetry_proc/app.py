@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
 from shared.clock import SystemClock, iso_utc
+from shared.curve import writer_keys
 from shared.errors import KedgeError
 from shared.log import configure_logging
 from shared.settings import Telemetry
@@ -23,22 +24,27 @@ from telemetry_proc.writer import Writer
 log = logging.getLogger(__name__)
 
 
-def run_writer(settings: Telemetry) -> None:
+def run_writer(load: Callable[[], Telemetry]) -> None:
     """Write until SIGTERM or SIGINT, then store what socket and journals still hold.
+
+    The settings are loaded in here, where a signal is answered already.
 
     Raises `KedgeError`: `DatabaseUnusable` for a database that is in use, not ours or out of order, and a plain one
     for an endpoint that cannot be had or a fault of our own.
     """
     configure_logging()
     clock = SystemClock()
-    database = Path(settings.database)
     with ExitStack() as cleanup:
         stop = cleanup.enter_context(closing(Stop()))
         cleanup.enter_context(_requested_by_signals(stop))
+        settings = load()
+        database = Path(settings.database)
+        keys = writer_keys(settings.keys_dir)
         cleanup.enter_context(sole_writer(database, "write", iso_utc(clock.wall_ns())))
         conn = cleanup.enter_context(closing(open_for_writing(database).conn))
-        inbox = cleanup.enter_context(closing(Inbox(settings.endpoint, clock, stop)))
-        log.info("writing to %s, listening on %s", database, settings.endpoint)
+        inbox = cleanup.enter_context(closing(Inbox(settings.endpoint, clock, stop, keys)))
+        admits = "" if keys is None else f", encrypted, {len(keys.admitted)} engine keys admitted"
+        log.info("writing to %s, listening on %s%s", database, settings.endpoint, admits)
         try:
             with complaints_naming(database):
                 Writer(inbox, Store(conn, clock), settings, clock, stop).run()

@@ -35,8 +35,12 @@ def write(config_path: Path, overrides: tuple[str, ...], db: Path | None) -> Non
       kedge-telemetry write -c config/paper.yaml
       kedge-telemetry write --set telemetry.flush_ms=50 --db /tmp/try.db
     """
-    settings = cli.loaded(config_path, overrides).config.telemetry
-    app.run_writer(settings if db is None else settings.model_copy(update={"database": str(db)}))
+
+    def load() -> Telemetry:
+        settings = cli.loaded(config_path, overrides).config.telemetry
+        return settings if db is None else settings.model_copy(update={"database": str(db)})
+
+    app.run_writer(load)
 
 
 @click.command()

@@ -12,9 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.codec import SESSION_UID, decode
+from shared.codec import MESSAGE_BYTES_MAX, SESSION_UID, decode
 from shared.errors import JournalCorrupt, RecordUnreadable
-from shared.journal import SUFFIX, Damage, Frame, read_frames
+from shared.journal import FRAME_HEAD_BYTES, HEADER, SUFFIX, Damage, Frame, frame, read_frames
 from telemetry_proc.offsets import Offset
 from telemetry_proc.validate import Fact, Reject, judge
 
@@ -26,6 +26,18 @@ class Journal(NamedTuple):
 
     path: Path
     session_uid: str
+
+
+class Placed(NamedTuple):
+    """A record and where the next one starts."""
+
+    record: Fact | Reject
+    end: int
+
+    @property
+    def position(self) -> int:
+        """Where its own frame starts."""
+        return self.end - FRAME_HEAD_BYTES - len(self.record.payload)
 
 
 class JournalDirectory:
@@ -89,7 +101,7 @@ class JournalDirectory:
 
     def _read(self, journal: Journal, size: int, offset: Offset) -> Iterator[Fact | Reject]:
         """Up to the size it has now: a journal that grows as fast as it is read must not keep us from the others."""
-        for record in read_on(journal, offset) if offset.position != size else ():
+        for record in read_on(journal, offset):
             yield record
             if offset.position is not None and offset.position >= size:
                 break
@@ -145,7 +157,7 @@ def read_on(journal: Journal, offset: Offset, until: int | None = None) -> Itera
 
 def read_missing(journal: Journal, offset: Offset) -> Iterator[Fact | Reject]:
     """Those records of the session's gaps that its journal has after all."""
-    for found in _attributed(journal, read_frames(journal.path), 0):
+    for found in attributed(journal, read_frames(journal.path), 0):
         if not offset.gaps:
             return
         if not isinstance(found, Damage):
@@ -154,27 +166,21 @@ def read_missing(journal: Journal, offset: Offset) -> Iterator[Fact | Reject]:
                 yield record
 
 
-class _Placed(NamedTuple):
-    """A record and where the next one starts."""
-
-    record: Fact | Reject
-    end: int
-
-
-def _from_offset(journal: Journal, offset: Offset, until: int | None) -> Iterator[_Placed | Damage]:
+def _from_offset(journal: Journal, offset: Offset, until: int | None) -> Iterator[Placed | Damage]:
     """The journal from the stored byte position; from its start if that is unknown or is not where the record stands.
 
-    Reading on from the position makes a gap cost what the gap is long, not what the session is.
+    Reading on from the position makes a gap cost what the gap is long, not what the session is. A repair moves what
+    follows the bytes that it takes out: nothing new at the position then only says something if it is still ours.
     """
     if offset.position is not None:
         frames = read_frames(journal.path, offset.position)
         first = next(frames, None)
         if isinstance(first, Frame) and _stands_at(first, journal.session_uid, offset.next_seq):
-            return _attributed(journal, chain([first], frames), offset.next_seq)
+            return attributed(journal, chain([first], frames), offset.next_seq)
         at_end = first is None or (isinstance(first, Damage) and first.kind == "torn")
-        if at_end and until is None:  # all is read; a torn frame is perhaps being written now
-            return iter(())
-    return _attributed(journal, read_frames(journal.path), 0)
+        if at_end and until is None and _ends_at(journal, offset.position, offset.next_seq - 1):
+            return iter(())  # all is read; a torn frame is perhaps being written now
+    return attributed(journal, read_frames(journal.path), 0)
 
 
 def _stands_at(frame: Frame, session_uid: str, seq: int) -> bool:
@@ -185,21 +191,38 @@ def _stands_at(frame: Frame, session_uid: str, seq: int) -> bool:
     return envelope.session_uid == session_uid and envelope.seq == seq
 
 
-def _attributed(journal: Journal, frames: Iterator[Frame | Damage], seq: int | None) -> Iterator[_Placed | Damage]:
+def _ends_at(journal: Journal, position: int, seq: int) -> bool:
+    """Does record `seq` end at this byte? Searched for backwards: a frame says its length only where it starts."""
+    if seq < 0:
+        return position == len(HEADER)
+    start = max(len(HEADER), position - FRAME_HEAD_BYTES - MESSAGE_BYTES_MAX)
+    with journal.path.open("rb") as file:
+        file.seek(start)
+        before = file.read(max(0, position - start))
+    if start + len(before) != position:
+        return False
+    for at in range(len(before) - FRAME_HEAD_BYTES - 1, -1, -1):
+        length = len(before) - FRAME_HEAD_BYTES - at
+        if int.from_bytes(before[at : at + 4], "little") == length and frame(before[-length:]) == before[at:]:
+            return _stands_at(Frame(start + at, before[-length:]), journal.session_uid, seq)
+    return False
+
+
+def attributed(journal: Journal, frames: Iterator[Frame | Damage], seq: int | None) -> Iterator[Placed | Damage]:
     """Every frame with its session and number, also one whose bytes do not say them.
 
     Each frame is the record after the one before it, so an unreadable one has its number from its place. Behind
     damage the place says nothing until the next readable one.
     """
-    for frame in frames:
-        if isinstance(frame, Damage):
+    for found in frames:
+        if isinstance(found, Damage):
             seq = None
-            yield frame
+            yield found
             continue
-        record = judge(frame.payload, "journal")
+        record = judge(found.payload, "journal")
         if record.session_uid != journal.session_uid:
             reason = record.reason if isinstance(record, Reject) else f"belongs to session {record.session_uid}"
-            record = Reject(journal.session_uid, seq, reason, "journal", frame.payload)
+            record = Reject(journal.session_uid, seq, reason, "journal", found.payload)
         if record.seq is not None:
             seq = record.seq + 1
-        yield _Placed(record, frame.end)
+        yield Placed(record, found.end)

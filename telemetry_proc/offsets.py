@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class Offset:
 
     next_seq: int = 0
     position: int | None = len(HEADER)
-    gaps: list[Gap] = field(default_factory=list)  # those with something still missing
+    gaps: list[Gap] = field(default_factory=list)  # those with something still missing, in order
     gaps_changed: dict[int, Gap] = field(default_factory=dict)  # by first_seq, since the last batch was gathered
 
     def pass_over(self, payload: bytes) -> None:
@@ -47,19 +48,22 @@ class Offset:
         self.position = None
 
     def fill(self, seq: int) -> bool:
-        """Was a record below `next_seq` missing? If so it no longer is."""
-        for index, gap in enumerate(self.gaps):
-            if gap.missing_from is None or not gap.missing_from <= seq <= gap.last_seq:
-                continue
-            parts = []
-            if seq > gap.missing_from:  # what lies before it stays a gap of its own
-                parts.append(gap._replace(last_seq=seq - 1))
-                gap = gap._replace(first_seq=seq)  # noqa: PLW2901 - the rest of this very gap
-            parts.append(gap._replace(missing_from=seq + 1 if seq < gap.last_seq else None))
-            self.gaps[index : index + 1] = [part for part in parts if part.missing_from is not None]
-            self.gaps_changed.update((part.first_seq, part) for part in parts)
-            return True
-        return False
+        """Was a record below `next_seq` missing? If so it no longer is.
+
+        Whoever sends every other record makes gaps without end, so the one that matters is not looked for one by one.
+        """
+        index = bisect_right(self.gaps, seq, key=lambda gap: gap.first_seq) - 1
+        gap = self.gaps[index] if index >= 0 else None
+        if gap is None or gap.missing_from is None or not gap.missing_from <= seq <= gap.last_seq:
+            return False
+        parts = []
+        if seq > gap.missing_from:  # what lies before it stays a gap of its own
+            parts.append(gap._replace(last_seq=seq - 1))
+            gap = gap._replace(first_seq=seq)
+        parts.append(gap._replace(missing_from=seq + 1 if seq < gap.last_seq else None))
+        self.gaps[index : index + 1] = [part for part in parts if part.missing_from is not None]
+        self.gaps_changed.update((part.first_seq, part) for part in parts)
+        return True
 
 
 def fresh_offsets() -> defaultdict[str, Offset]:

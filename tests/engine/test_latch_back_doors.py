@@ -34,7 +34,7 @@ def _run(directory: Path, *overrides: str) -> list:
         ),
     )
     try:
-        app.run_session(loaded)
+        app.run_session(lambda: loaded)
     except KedgeError as error:
         last = error
     else:
@@ -138,7 +138,7 @@ def test_given_a_bug_while_closing_then_halt_and_75(tmp_path_factory, monkeypatc
     directory = tmp_path_factory.mktemp("b")
     monkeypatch.setattr(PaperVenue, "settle", broken)
     with pytest.raises(FailSafeStop):
-        app.run_session(_loaded(directory))
+        app.run_session(lambda: _loaded(directory))
     assert start_state(directory / "j", "on_clean_restart", 1).state.mode == "HALT"
 
 
@@ -155,7 +155,7 @@ def test_given_a_bug_in_a_tick_and_another_while_withdrawing_then_still_75(tmp_p
 
     monkeypatch.setattr(PaperVenue, "reports", once)
     with pytest.raises(FailSafeStop):
-        app.run_session(_loaded(directory))
+        app.run_session(lambda: _loaded(directory))
 
 
 def test_given_an_order_that_takes_while_the_session_closes_then_its_fill_is_in_the_totals() -> None:

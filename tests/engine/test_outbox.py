@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from engine_proc.outbox import WAITING_MAX, Outbox, PushSocket, SyncThread
+from engine_proc.outbox import WAITING_MAX, Outbox, SyncThread
+from engine_proc.push_socket import PushSocket
 from shared.clock import Clock, SystemClock
 from shared.codec import encode, read_record
 from shared.journal import Frame, JournalWriter, journal_path, read_frames

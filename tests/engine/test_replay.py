@@ -32,7 +32,7 @@ def settings(directory: Path, *overrides: str) -> LoadedConfig:
 def recorded(directory: Path, *overrides: str) -> Path:
     """Run a session to its end; its journal."""
     before = set(directory.glob("j/*.kj"))
-    run_session(settings(directory, *overrides))
+    run_session(lambda: settings(directory, *overrides))
     (path,) = set(directory.glob("j/*.kj")) - before
     return path
 

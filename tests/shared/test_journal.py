@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import zlib
 from contextlib import closing
 
@@ -391,3 +392,26 @@ def test_given_a_pipe_in_the_place_of_a_journal_when_read_then_it_is_refused_and
 
     with pytest.raises(JournalCorrupt, match=r"pipe\.kj: not a Kedge journal: no regular file"):
         read(tmp_path / "pipe.kj")
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_given_damage_much_longer_than_a_frame_when_read_then_its_length_is_right_and_memory_stays_small(
+    tmp_path, follows
+):
+    path = tmp_path / "a.kj"
+    harm = bytes(6_000_000)
+    path.write_bytes(HEADER + frame(b"one") + harm + (frame(b"two") if follows else b""))
+    tracemalloc.start()
+    found = list(read_frames(path))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[1] == Damage(len(HEADER + frame(b"one")), len(harm), "corrupt" if follows else "torn")
+    assert payloads_of(found) == ([b"one", b"two"] if follows else [b"one"])
+    assert peak_bytes < 5_000_000
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 65_535, 65_536, MESSAGE_BYTES_MAX])
+def test_given_a_frame_of_any_length_behind_damage_when_read_then_it_is_found(tmp_path, length):
+    path = tmp_path / "a.kj"
+    path.write_bytes(HEADER + b"\xff\x00\x00" + frame(b"x" * length))
+    assert payloads_of(read_frames(path)) == [b"x" * length]

@@ -112,8 +112,8 @@ def test_given_demo_yaml_when_loaded_then_it_plays_the_recorded_tape_into_a_dire
     assert config.telemetry.endpoint == "ipc://data/demo/telemetry.sock"
 
 
-def endpoint(value):
-    return build_config({"telemetry": {"endpoint": value}}, "test").config.telemetry.endpoint
+def endpoint(value, keys_dir=None):
+    return build_config({"telemetry": {"endpoint": value, "keys_dir": keys_dir}}, "test").config.telemetry.endpoint
 
 
 @pytest.mark.parametrize(
@@ -131,30 +131,63 @@ def test_given_an_endpoint_on_this_machine_when_loaded_then_it_is_taken(value):
     assert endpoint(value) == value
 
 
+REACHABLE = [
+    "tcp://0.0.0.0:47401",
+    "tcp://*:47401",
+    "tcp://192.168.0.7:47401",
+    "tcp://example.com:47401",
+    "tcp://localhost.example.com:47401",
+    "tcp://127.example.com:5",
+    "tcp://2130706433:5",
+    "tcp://0177.0.0.1:5",
+    "tcp://[::]:5",
+    "tcp://[fe80::1]:5",
+    "tcp://eth0:5",
+]
+
+
+@pytest.mark.parametrize("value", REACHABLE)
+def test_given_an_endpoint_that_others_could_reach_when_loaded_then_it_takes_keys_and_the_line_names_both(value):
+    with pytest.raises(ConfigError) as refusal:
+        endpoint(value)
+
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith(f"test: telemetry.endpoint: {value!r} can be reached from other machines")
+    assert "telemetry.keys_dir" in line
+    assert endpoint(value, "keys") == value
+
+
+@pytest.mark.parametrize("keys_dir", [None, "keys"])
 @pytest.mark.parametrize(
     "value",
     [
-        "tcp://0.0.0.0:47401",
-        "tcp://*:47401",
-        "tcp://192.168.0.7:47401",
-        "tcp://example.com:47401",
-        "tcp://localhost.example.com:47401",
         "tcp://127.0.0.1",
         "tcp://127.0.0.1:0",
         "tcp://127.0.0.1:65536",
         "tcp://127.0.0.1:*",
-        "tcp://[::]:5",
-        "tcp://127.evil.example:5",
         "tcp://127.0.0.1;10.0.0.1:5",
+        "tcp://10.0.0.1;127.0.0.1:5",
+        "tcp://:5",
+        "tcp://a b:5",
+        "tcp://",
         "ipc://",
+        "ipc://@kedge",
+        "ipc://data/x\0y",
         "inproc://x",
         "udp://127.0.0.1:5",
         "",
     ],
 )
-def test_given_an_endpoint_that_others_could_reach_or_that_is_none_when_loaded_then_it_is_refused(value):
+def test_given_an_endpoint_that_is_none_or_open_to_everybody_here_when_loaded_then_it_is_refused(value, keys_dir):
     with pytest.raises(ConfigError, match=r"^test: telemetry\.endpoint: "):
-        endpoint(value)
+        endpoint(value, keys_dir)
+
+
+@pytest.mark.parametrize("key", ["endpoint", "keys_dir", "database", "journal_dir"])
+@pytest.mark.parametrize("value", ["", "a\0b"])
+def test_given_a_path_that_no_system_call_takes_when_loaded_then_one_line_names_the_key(key, value):
+    with pytest.raises(ConfigError, match=rf"^test: telemetry\.{key}: .*$"):
+        build_config({"telemetry": {key: value}}, "test")
 
 
 def test_given_a_socket_path_longer_than_the_kernel_takes_when_loaded_then_it_is_refused_in_bytes():

@@ -11,9 +11,18 @@ from shared.clock import SystemClock
 from shared.codec import MESSAGE_BYTES_MAX
 from shared.errors import KedgeError
 from shared.stop import Stop
-from telemetry_proc.inbox import Inbox
+from telemetry_proc.inbox import BATCH_BYTES_MAX, MESSAGES_QUEUED_MAX, Inbox
 
 LONG_MS = 20_000  # far more than any of this takes: a test that waits for it fails by the deadline of the next one
+
+
+def _has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -133,3 +142,53 @@ def test_given_a_message_beyond_the_maximum_when_sent_then_it_does_not_arrive_an
 
             assert inbox.drain(1, LONG_MS) == [b"y" * MESSAGE_BYTES_MAX]
         assert inbox.drain(1, 50) == []
+
+
+def test_given_long_messages_when_drained_then_bytes_end_the_batch_and_nothing_is_left_behind(endpoint):
+    count = BATCH_BYTES_MAX // MESSAGE_BYTES_MAX + 3
+    with an_inbox(endpoint) as (inbox, _), a_sender(endpoint) as push:
+        for number in range(count):
+            push.send(number.to_bytes(4, "big") + b"x" * (MESSAGE_BYTES_MAX - 4))
+
+        batches = [inbox.drain(100_000, LONG_MS), inbox.drain(3, LONG_MS)]
+
+    assert [len(batch) for batch in batches] == [count - 3, 3]
+    assert [int.from_bytes(message[:4], "big") for batch in batches for message in batch] == list(range(count))
+
+
+def test_given_a_writer_that_does_not_drain_when_flooded_then_it_holds_no_more_than_its_bound(endpoint):
+    # Given a sender that keeps nothing itself, so that what it got rid of is with us or in the kernel's few buffers
+    with an_inbox(endpoint), zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.set(zmq.SNDHWM, 1)
+        push.set(zmq.LINGER, 0)
+        push.connect(endpoint)
+        taken = 0
+        while push.poll(500, zmq.POLLOUT):
+            push.send(b"x" * MESSAGE_BYTES_MAX, zmq.DONTWAIT)
+            taken += 1
+
+    assert MESSAGES_QUEUED_MAX <= taken <= MESSAGES_QUEUED_MAX + 20
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 on this machine")
+def test_given_the_ipv6_loopback_when_bound_then_records_arrive():
+    with an_inbox("tcp://[::1]:*") as (inbox, _):
+        where = inbox._pull.last_endpoint.decode()
+        with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+            push.set(zmq.IPV6, 1)
+            push.connect(where)
+            push.send(b"six")
+            assert inbox.drain(1, LONG_MS) == [b"six"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no modes")
+def test_given_a_directory_that_everybody_may_write_when_bound_then_refused_before_anything_is_there(
+    endpoint, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o777)
+
+    with pytest.raises(KedgeError, match="everybody may write there"), an_inbox(endpoint):
+        pass
+
+    assert list((tmp_path / "run").iterdir()) == []
