@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import apsw
 
 from shared.errors import DatabaseUnusable
+from telemetry_proc.refusals import in_one_line
 from telemetry_proc.schema import initialize_database
 
 BUSY_MS = 1_000
@@ -23,6 +25,12 @@ class Opened(NamedTuple):
     steps: tuple[str, ...]
 
 
+def leave_its_log_alone(conn: apsw.Connection) -> None:
+    """Closing would move what a crash left in the log into the database, also into one that we refuse."""
+    if _left_behind(conn):
+        conn.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
 def wait_when_busy(conn: apsw.Connection) -> None:
     """A reader's checkpoint or another tool may hold the file for a moment; that is not worth a retry of ours."""
     conn.set_busy_timeout(BUSY_MS)
@@ -31,6 +39,23 @@ def wait_when_busy(conn: apsw.Connection) -> None:
 def enforce_foreign_keys(conn: apsw.Connection) -> None:
     """SQLite checks references only when asked; a row without its session must never exist."""
     conn.pragma("foreign_keys", 1)
+
+
+def look_over_what_a_crash_left(conn: apsw.Connection) -> None:
+    """What a crash leaves beside the database is taken up by its name alone.
+
+    So a database that was put in the place of another one is mixed with pages of that one; the journals have all of it
+    again, but a damaged file must not take more. A check reads the whole file, about a second a gigabyte.
+    """
+    beside = _left_behind(conn)
+    if not beside:
+        return
+    try:
+        first = conn.execute("PRAGMA quick_check(1)").fetchall()[0][0]
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+        first = str(error)
+    if first != "ok":
+        raise apsw.CorruptError(f"damaged, or {' and '.join(beside)} beside it belongs to another one: {first}")
 
 
 def write_ahead(conn: apsw.Connection) -> None:
@@ -48,8 +73,14 @@ def bound_write_ahead_log(conn: apsw.Connection) -> None:
     conn.pragma("journal_size_limit", WAL_BYTES_KEPT)
 
 
-BEFORE_MIGRATION = (wait_when_busy, enforce_foreign_keys)
-AFTER_MIGRATION = (write_ahead, sync_at_checkpoints, bound_write_ahead_log)  # these change a file: it must be ours
+def empty_its_log_when_closed(conn: apsw.Connection) -> None:
+    """It is ours now, and one file is easier to keep than two."""
+    conn.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+
+BEFORE_MIGRATION = (leave_its_log_alone, wait_when_busy, enforce_foreign_keys, look_over_what_a_crash_left)
+# These change a file: it must be ours.
+AFTER_MIGRATION = (write_ahead, sync_at_checkpoints, bound_write_ahead_log, empty_its_log_when_closed)
 
 
 def open_for_writing(path: Path, vfs: str | None = None) -> Opened:
@@ -60,11 +91,13 @@ def open_for_writing(path: Path, vfs: str | None = None) -> Opened:
     Raises `DatabaseUnusable`, in one line that names the file; a database that is refused is left as it was.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseUnusable(f"{path}: cannot create the directory: {error.strerror}") from None
+        raise DatabaseUnusable(in_one_line(f"{path}: cannot create the directory: {error.strerror}")) from None
     with complaints_naming(path):
-        conn = apsw.Connection(str(path), vfs=vfs)
+        if path.exists() and not path.is_file():  # SQLite would write into a device and leave files beside it
+            raise DatabaseUnusable(in_one_line(f"{path}: not a regular file, must be a database file"))
+        conn = apsw.Connection(os.path.abspath(path), vfs=vfs)  # noqa: PTH100 - a bare `:memory:` would be no file
     try:
         with complaints_naming(path):
             for setting in BEFORE_MIGRATION:
@@ -80,12 +113,30 @@ def open_for_writing(path: Path, vfs: str | None = None) -> Opened:
 
 @contextmanager
 def complaints_naming(path: Path) -> Iterator[None]:
-    """SQLite's errors inside become `DatabaseUnusable` with the name of the file."""
+    """SQLite's errors inside become `DatabaseUnusable`, one line with the name of the file."""
     try:
         yield
-    except apsw.NotADBError:
-        raise DatabaseUnusable(f"{path}: not a database") from None
-    except (apsw.BusyError, apsw.LockedError):
-        raise DatabaseUnusable(f"{path}: the database is locked by another program") from None
-    except apsw.Error as error:
-        raise DatabaseUnusable(f"{path}: {error}") from None
+    except (apsw.Error, UnicodeError) as error:
+        raise DatabaseUnusable(in_one_line(f"{path}: {_complaint(error)}")) from None
+
+
+def _complaint(error: Exception) -> str:
+    match error:
+        case apsw.NotADBError():
+            return "not a database"
+        case apsw.BusyError() | apsw.LockedError():
+            return "the database is locked by another program"
+        case apsw.CantOpenError():
+            return f"cannot open the database, or its -wal or -shm beside it: {error}"
+        case UnicodeEncodeError():
+            return "SQLite takes names in UTF-8 only"
+        case UnicodeDecodeError():
+            return f"damaged: text that is not UTF-8 ({error.reason})"
+        case _:
+            return str(error)
+
+
+def _left_behind(conn: apsw.Connection) -> list[str]:
+    """Names of the files that hold transactions which are not in the database file: a crash left them, or a reader."""
+    beside = [Path(f"{conn.filename}-{what}") for what in ("wal", "journal")]
+    return [path.name for path in beside if path.is_file() and path.stat().st_size > 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,12 +32,13 @@ def sole_writer(database: Path, doing: str, since: str) -> Iterator[None]:
 
     The operating system drops the lock with its process, however that ends; the note may outlive it.
     """
-    if os.path.isdir(database):  # noqa: PTH112 - unlike pathlib's, it answers for every name there is
-        raise DatabaseUnusable(f"{database}: a directory, must be a database file")
+    if os.path.exists(database) and not os.path.isfile(database):  # noqa: PTH110, PTH113 - these answer for every name
+        what = "a directory" if database.is_dir() else "a device or a pipe"
+        raise DatabaseUnusable(f"{database}: {what}, must be a database file")
     lock = FileLock(lock_path(database), timeout=0)
     note = _note_path(database)
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
+        lock_path(database).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
         note.write_text(json.dumps(Holder(os.getpid(), doing, since)._asdict()) + "\n", encoding="utf-8")
     except Timeout:
@@ -48,7 +49,10 @@ def sole_writer(database: Path, doing: str, since: str) -> Iterator[None]:
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        with suppress(
+            OSError
+        ):  # a directory that may no longer be written: the note outlives us and names nobody alive
+            note.unlink(missing_ok=True)
         lock.release()
 
 
@@ -75,9 +79,11 @@ def is_held(database: Path) -> bool:
 
 
 def lock_path(database: Path) -> Path:
-    """The lock file of a database."""
-    return database.with_name(f"{database.name}.lock")
+    """The lock file of a database. It lies beside the file itself, so that a link to it finds the same lock."""
+    file = Path(os.path.realpath(database))
+    return file.with_name(f"{file.name}.lock")
 
 
 def _note_path(database: Path) -> Path:
-    return database.with_name(f"{database.name}.lock.holder")
+    lock = lock_path(database)
+    return lock.with_name(f"{lock.name}.holder")

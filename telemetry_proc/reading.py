@@ -61,13 +61,13 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
         raise DatabaseUnusable(f"{path}: cannot open the database: {error}") from None
     try:
         conn.set_busy_timeout(BUSY_MS)
-        tables = {name for (name,) in conn.execute(_TABLE_NAMES)}
+        tables = {str(name).lower() for (name,) in conn.execute(_TABLE_NAMES)}
         if tables and not tables & {"system_metrics", "sessions"}:
             raise DatabaseUnusable(f"{path}: not a Kedge database: it has neither system_metrics nor sessions")
         for complaint in has_column_that_changes_values(conn):  # what is in it may be anything
             raise DatabaseUnusable(f"{path}: {complaint}")
         yield conn
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         raise DatabaseUnusable(f"{path}: {_complaint(error)}") from None
     finally:
         conn.close()
@@ -84,8 +84,8 @@ def snapshot(conn: apsw.Connection) -> Iterator[None]:
 
 
 def columns(conn: apsw.Connection, table: str) -> tuple[str, ...]:
-    """The columns that a table really has, in its own order; empty if there is no such table."""
-    return tuple(name for (name,) in conn.execute(_COLUMN_NAMES, (table,)))
+    """The columns that a table really has, in its own order and in lower case; empty if there is no such table."""
+    return tuple(str(name).lower() for (name,) in conn.execute(_COLUMN_NAMES, (table,)))
 
 
 def rows(
@@ -105,7 +105,7 @@ def rows(
     present = set(columns(conn, table))
     if not present or not present.issuperset(needs):
         return iter(())
-    listed = ", ".join(name if name in present else f"NULL AS {name}" for name in wanted)
+    listed = ", ".join(_quoted(name) if name in present else f"NULL AS {name}" for name in wanted)
     return conn.execute(f"SELECT {listed} FROM {table} {rest}", bindings)  # noqa: S608 - the names are our schema's
 
 
@@ -147,7 +147,12 @@ def session_pages(
         after = upto
 
 
-def _complaint(error: apsw.Error) -> str:
+def _quoted(name: str) -> str:
+    """An export names every column there is, and an older engine may have called one `order`."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _complaint(error: apsw.Error | UnicodeDecodeError) -> str:
     if isinstance(error, apsw.NotADBError):
         return "not a database"
     if isinstance(error, apsw.BusyError | apsw.LockedError):

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import apsw
 
-from telemetry_proc.refusals import refuse_unusable
+from shared.errors import DatabaseUnusable
+from telemetry_proc.refusals import in_one_line, refuse_unusable
+from telemetry_proc.statements import insert_session
 from telemetry_proc.tables import APPLICATION_ID, SCHEMA_VERSION, TABLES, Table
+
+_COLUMN_NAMES = "SELECT name FROM pragma_table_info(?, 'main')"
 
 
 def initialize_database(conn: apsw.Connection) -> tuple[str, ...]:
@@ -22,16 +26,19 @@ def initialize_database(conn: apsw.Connection) -> tuple[str, ...]:
     refuse_unusable(conn)
     conn.execute("BEGIN IMMEDIATE")
     try:
-        steps = tuple(step for table in TABLES for step in _bring_up(conn, table))
+        steps = [step for table in TABLES for step in _bring_up(conn, table)]
+        if conn.pragma("application_id") != APPLICATION_ID:
+            steps += _number_older_sessions(conn)
         log = "INSERT INTO schema_changes(schema_version, step) VALUES (?, ?)"
         conn.executemany(log, [(SCHEMA_VERSION, step) for step in steps])
-        _stamp(conn)
-        conn.execute("COMMIT")
+        stamped = _stamp(conn)
+        _rehearse(conn)
+        conn.execute("COMMIT" if steps or stamped else "ROLLBACK")  # nothing to keep: not even a page is touched
     except BaseException:
         if conn.in_transaction:  # a full disk has already rolled it back
             conn.execute("ROLLBACK")
         raise
-    return steps
+    return tuple(steps)
 
 
 def ensure_column(conn: apsw.Connection, table: str, column: str, decl: str) -> bool:
@@ -44,7 +51,7 @@ def ensure_column(conn: apsw.Connection, table: str, column: str, decl: str) -> 
 
 def column_names(conn: apsw.Connection, table: str) -> set[str]:
     """The columns a table has now, in lower case because SQLite ignores case; none if there is no such table."""
-    return {name.lower() for (name,) in conn.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+    return {name.lower() for (name,) in conn.execute(_COLUMN_NAMES, (table,))}
 
 
 def _bring_up(conn: apsw.Connection, table: Table) -> list[str]:
@@ -77,7 +84,7 @@ def _index_older(conn: apsw.Connection, table: Table) -> list[str]:
     Its own rows may repeat, so only records of ours, which have a `seq`, are held unique. Such a partial index cannot
     serve a reader who does not ask for `seq IS NOT NULL`; a plain one beside it does.
     """
-    present = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    present = {name.lower() for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
     if not table.once or f"{table.name}_once" in present:
         return []
     if table.name != "sessions":
@@ -92,12 +99,49 @@ def _index_older(conn: apsw.Connection, table: Table) -> list[str]:
 
 
 def _is_primary_key(conn: apsw.Connection, table: str, column: str) -> bool:
-    keys = [name for (name,) in conn.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0", (table,))]
-    return keys == [column]
+    return [str(name).lower() for (name,) in conn.execute(f"{_COLUMN_NAMES} WHERE pk > 0", (table,))] == [column]
 
 
-def _stamp(conn: apsw.Connection) -> None:
+def _stamp(conn: apsw.Connection) -> bool:
     """Say in the file's header whose it is, unless it already says so."""
-    for pragma, value in (("application_id", APPLICATION_ID), ("user_version", SCHEMA_VERSION)):
-        if conn.pragma(pragma) != value:
-            conn.pragma(pragma, value)
+    stamps = {"application_id": APPLICATION_ID, "user_version": SCHEMA_VERSION}
+    missing = {pragma: value for pragma, value in stamps.items() if conn.pragma(pragma) != value}
+    for pragma, value in missing.items():
+        conn.pragma(pragma, value)
+    return bool(missing)
+
+
+def _number_older_sessions(conn: apsw.Connection) -> list[str]:
+    """A row in `sessions` for every session that older rows speak of and that has none.
+
+    Otherwise a session of ours would be given its number, and those rows with it. An older table may number its
+    sessions by rowid, and then `session_id` is a column that we have just added.
+    """
+    spoken_of: set[int] = set()
+    for table in TABLES:
+        if table.name != "sessions" and "session_id" in column_names(conn, table.name):
+            numbers = f"SELECT DISTINCT session_id FROM {table.name} WHERE typeof(session_id) = 'integer'"  # noqa: S608
+            spoken_of.update(number for (number,) in conn.execute(numbers))
+    known = {number for (number,) in conn.execute("SELECT coalesce(session_id, rowid) FROM sessions")}
+    missing = sorted(spoken_of - known)
+    required = """SELECT name FROM pragma_table_info('sessions', 'main') WHERE "notnull" AND dflt_value IS NULL"""
+    needed = [str(name) for (name,) in conn.execute(required) if str(name).lower() != "session_id"]
+    columns = ", ".join(["rowid", "session_id", *(f'"{name}"' for name in needed)])
+    values = ", ".join(["?1", "?1", *("'unknown'" for _ in needed)])
+    conn.executemany(f"INSERT INTO sessions({columns}) VALUES ({values})", [(number,) for number in missing])  # noqa: S608
+    return [f"add session {number}, which older rows speak of" for number in missing]
+
+
+def _rehearse(conn: apsw.Connection) -> None:
+    """Begin a session and take it back: without its row in `sessions`, nothing of a session can be stored.
+
+    A CHECK or a trigger of an older program may refuse it, which the schema alone does not say.
+    """
+    conn.execute("SAVEPOINT rehearsal")
+    try:
+        insert_session(conn, "rehearsal")
+    except apsw.ConstraintError as error:
+        raise DatabaseUnusable(in_one_line(f"{conn.filename}: sessions takes no session of ours: {error}")) from None
+    finally:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK TO rehearsal; RELEASE rehearsal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import apsw
@@ -14,6 +15,7 @@ JSON_SCHEMA_VERSION = 1
 RUNNING = "RUNNING"
 _CANDIDATES_MAX = 8
 _YEAR_DIGITS = 4  # a uid begins with its year; fewer digits are a session's number, never the beginning of a uid
+_STAMPED = re.compile(r"[0-9]{8}T[0-9]{6}")
 _PCT_ABOVE_KEY = "anchor.pct_error_above_5bps"
 
 _COUNT_TICKS = """
@@ -78,7 +80,7 @@ def all_sessions(conn: apsw.Connection) -> list[Session]:
 def pick(conn: apsw.Connection, wanted: str) -> Session:
     """The session that a person means by its number, the beginning of its uid, or `latest`.
 
-    The latest is the one that started last by the wall clock: a backfill may number older sessions after newer ones.
+    The latest is the one that started last: a backfill may number older sessions after newer ones.
 
     Raises `UsageError` when nothing or more than one thing is meant, `NotEnoughData` when there is no session at all.
     """
@@ -106,8 +108,17 @@ def pick(conn: apsw.Connection, wanted: str) -> Session:
 
 
 def pick_latest(sessions: list[Session]) -> Session:
-    """The one that started last; the list must not be empty."""
-    return max(sessions, key=lambda session: (session.started_at or "", session.session_id))
+    """The one that started last; the list must not be empty.
+
+    A uid begins with the time of its start and sorts after every session before it, also where the wall clock was set
+    back meanwhile; sessions of an older engine have none and are placed by what the clock said.
+    """
+    return max(sessions, key=lambda session: (_stamp(session), session.session_id))
+
+
+def _stamp(session: Session) -> str:
+    uid, said = session.session_uid or "", session.started_at or ""
+    return uid if _STAMPED.match(uid) else re.sub("[-:.Z]", "", said)
 
 
 def session_lines(conn: apsw.Connection) -> list[SessionLine]:

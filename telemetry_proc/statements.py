@@ -36,7 +36,7 @@ def insert_session(conn: apsw.Connection, session_uid: str) -> int:
     opened = {column.name for column in session_fields(SessionOpened, OPENED_AS, "")}
     needed = [
         name for (name,) in conn.execute("""SELECT name FROM pragma_table_info('sessions') WHERE "notnull" """)
-        if name in opened
+        if str(name).lower() in opened
     ]  # fmt: skip
     named = conn.execute("SELECT EXISTS(SELECT 1 FROM sessions WHERE crashed_uid = ?)", (session_uid,)).get
     columns = ", ".join(["session_uid", "status", *needed])
@@ -63,7 +63,7 @@ def restate(conn: apsw.Connection, key: str) -> None:
     """
     latest = conn.execute(
         "SELECT value, ts_ns, session_id FROM session_state JOIN sessions USING (session_id) WHERE key = ?"
-        " ORDER BY started_at DESC, session_id DESC LIMIT 1",
+        " ORDER BY session_uid DESC, session_id DESC LIMIT 1",  # it sorts by start, also after a clock was set back
         (key,),
     ).fetchone()
     if latest is None:  # the table refused the statement

@@ -9,12 +9,11 @@ from telemetry_proc.connection import open_for_writing
 from telemetry_proc.schema import column_names, ensure_column, initialize_database
 from telemetry_proc.tables import APPLICATION_ID, SCHEMA_VERSION, TABLES
 from tests.shared.record_examples import EXAMPLES
-from tests.telemetry.an_engine import a_writer, encoded, expected, one_tick, session, stored
+from tests.telemetry.an_engine import a_writer, encoded, one_tick
 from tests.telemetry.legacy_databases import (
     BEFORE_ANCHOR_ERROR,
     BREAKERS_WITHOUT_SESSION,
     OTHER_SHAPES,
-    SHAPES,
     checksums,
     legacy,
     shapes_of,
@@ -72,38 +71,6 @@ def test_7_given_breaker_events_of_the_old_shape_when_upgraded_then_their_rows_s
         assert "add column circuit_breaker_events.session_id" in steps
         after = conn.execute("SELECT * FROM circuit_breaker_events").fetchall()
         assert after == [(*row, None) for row in before]
-
-
-@pytest.mark.parametrize("script", SHAPES.values(), ids=SHAPES)
-def test_given_a_legacy_database_when_upgraded_twice_then_not_one_value_of_it_changed(tmp_path, script):
-    with legacy(tmp_path / "k.db", script) as conn:
-        shapes = shapes_of(conn)
-        before = checksums(conn, shapes)
-
-        assert initialize_database(conn)
-        assert checksums(conn, shapes) == before
-        assert initialize_database(conn) == ()
-        assert checksums(conn, shapes) == before
-
-
-@pytest.mark.parametrize("script", SHAPES.values(), ids=SHAPES)
-def test_given_a_legacy_database_when_upgraded_then_it_takes_a_session_of_ours(tmp_path, script):
-    with legacy(tmp_path / "k.db", script) as conn:
-        shapes = shapes_of(conn)
-        row_counts = {table: conn.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in shapes}
-    records = session(5)
-
-    with a_writer(tmp_path) as (writer, arrivals, conn, _):
-        arrivals.deliver(*encoded(records))
-        writer.step()
-
-        assert conn.execute("SELECT count(*) FROM telemetry_rejects").fetchall() == [(0,)]
-        ((session_id,),) = conn.execute("SELECT session_id FROM sessions WHERE session_uid IS NOT NULL").fetchall()
-        for table, count in row_counts.items():
-            assert conn.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] >= count
-    # rows of ours only: the older ones have no seq
-    found = stored(tmp_path / "k.db", session_id)
-    assert found == expected(records, session_id)
 
 
 def test_given_a_legacy_session_that_must_have_a_start_when_only_a_stub_is_known_then_it_is_stored_still(tmp_path):
@@ -211,7 +178,7 @@ def test_given_a_directory_that_cannot_be_when_opened_then_one_line_says_so(tmp_
 
 def test_given_an_upgrade_that_fails_half_way_when_looked_at_then_nothing_of_it_happened(tmp_path):
     with legacy(tmp_path / "k.db", BEFORE_ANCHOR_ERROR) as conn:
-        conn.execute("CREATE INDEX fills_once ON sessions (notes)")  # in the way of an index of ours
+        conn.execute("CREATE INDEX system_metrics_by_session ON sessions (notes)")  # in the way of an index of ours
         shapes = shapes_of(conn)
 
         with pytest.raises(apsw.SQLError):

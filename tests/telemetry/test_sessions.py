@@ -131,3 +131,13 @@ def test_given_a_database_without_sessions_table_when_listed_then_empty(tmp_path
     old.close()
     with reading(path) as conn:
         assert session_lines(conn) == []
+
+
+def test_given_a_wall_clock_set_back_between_two_sessions_when_the_latest_is_asked_for_then_the_later_one(tmp_path):
+    with opened(tmp_path / "kedge.db") as conn:
+        store_session(conn, [], started_at="2026-01-05T10:00:00Z")
+        conn.execute("UPDATE sessions SET session_uid = NULL")  # as an older engine leaves it
+        store_session(conn, [1.0], uid="20261120T140209113-7f3a9c", started_at="2026-11-20T14:02:09.113Z")
+        # The engine names a session after all before it, whatever the clock says.
+        store_session(conn, [2.0], uid="20261120T140209114-0b11aa", started_at="2026-11-20T08:00:00.000Z")
+        assert pick(conn, "latest").session_id == 3

@@ -1,8 +1,11 @@
+import os
+import sys
 from contextlib import closing
 
 import apsw
 import pytest
 
+from shared.errors import DatabaseUnusable
 from telemetry_proc.connection import open_for_writing
 from telemetry_proc.store import REJECT_BYTES_MAX, Store
 from telemetry_proc.validate import Reject, judge
@@ -109,3 +112,32 @@ def test_given_a_writer_at_work_when_plain_readers_read_then_they_see_whole_batc
             conn.execute("BEGIN IMMEDIATE; DELETE FROM system_metrics")
             assert count(reader, "system_metrics") == 4
             conn.execute("ROLLBACK")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved there")
+@pytest.mark.parametrize("becomes", ["moved", "deleted", "replaced"])
+def test_given_a_database_that_is_taken_away_when_written_again_then_refused_and_every_row_is_where_it_belongs(
+    conn, tmp_path, becomes
+):
+    path, aside = tmp_path / "k.db", tmp_path / "aside.db"
+    store = Store(conn, StandingClock())
+    with store.transaction() as tx:
+        tx.insert(facts(*session()))
+    # When
+    os.link(path, aside)
+    path.unlink()
+    if becomes == "moved":
+        (tmp_path / "k.db-wal").rename(tmp_path / "aside.db-wal")
+    if becomes == "replaced":
+        open_for_writing(tmp_path / "other.db").conn.close()
+        (tmp_path / "other.db").rename(path)
+    # Then
+    with pytest.raises(DatabaseUnusable, match="moved, deleted or replaced while it was open"), store.transaction():
+        raise AssertionError("no transaction may begin")
+    conn.close()
+    with closing(apsw.Connection(str(aside))) as old:
+        assert count(old, "system_metrics") > 0
+    if becomes == "replaced":
+        with closing(apsw.Connection(str(path))) as new:
+            assert count(new, "system_metrics") == count(new, "sessions") == 0
+            assert new.execute("PRAGMA integrity_check").get == "ok"
