@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed-from-lock
 SUPERVISED := $(BIN)/supervisorctl -c supervisor.conf
 
-.PHONY: help setup demo demo-sim run stop test lint bench lock clean
+.PHONY: help setup demo demo-sim run stop test lint bench soak mutants lock clean
 
 help:            ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -56,8 +56,15 @@ test: setup      ## Everything that must hold: tests, lint, types, import contra
 lint: setup      ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: setup     ## Tick rate and writer rate, measured here and now
+bench: setup     ## Tick rate, writer rate and the cost of syncing, measured here and now
 	@$(BIN)/python -m tests.bench.rates
+	@$(BIN)/python -m tests.bench.fsync
+
+soak: setup      ## Kills, outages and simulated histories for MINUTES=5 (longer is better): no loss, no duplicate, no re-arm
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(SOAK)
+
+mutants: setup   ## Break the code in named ways, one after the other: every one must be noticed by its test
+	@$(BIN)/python -m tests.mutants
 
 lock:            ## Renew requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import apsw
 
 from shared.codec import read_record
 from shared.journal import Frame, read_frames
-from shared.records import KINDS, Record, TickRecord, fields_of
+from shared.records import Record, TickRecord
+from tests.e2e.stored import compare, judged, reading, rows, written
 
 REPO = Path(__file__).parents[2]
 TAPE = REPO / "tests/data/node_tape_a.jsonl.gz"
 WAIT_S = 60.0
+LOOK_S = 0.005  # between two looks at something that sends no word when it happens: a file, a database
 
 
 class Home:
@@ -43,13 +47,14 @@ class Home:
 class Process:
     """A spawned process with its stderr read as it comes, so that a test can wait for a line instead of sleeping."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, through: Sequence[str] = ()) -> None:
+        """`through`: another program that runs this one, such as one that gives up privileges."""
         self.lines: list[str] = []
         self._said = threading.Condition()
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*through, sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPO,
-            env={key: value for key, value in os.environ.items() if not key.startswith("KEDGE_")},
+            env=environment(),
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -76,6 +81,10 @@ class Process:
         assert line, f"ended without saying {text!r}: {self.lines}"
         return line
 
+    def count(self, text: str) -> int:
+        """Lines so far that contain the text."""
+        return sum(text in line for line in self.lines)
+
     def ended(self) -> int:
         """Wait for the end; the exit code."""
         code = self.popen.wait(WAIT_S)
@@ -98,11 +107,21 @@ class Process:
                 stream.close()
 
 
-def writer(home: Home, *overrides: str) -> Process:
+def environment() -> dict[str, str]:
+    """Ours, less what would configure Kedge behind the test's back."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("KEDGE_")}
+
+
+def writer(home: Home, *overrides: str, through: Sequence[str] = ()) -> Process:
     """The writer, ready to receive."""
-    process = Process("telemetry_proc", "write", "-c", str(home.config), *_set(overrides))
+    process = starting_writer(home, *overrides, through=through)
     process.wait_for("listening")
     return process
+
+
+def starting_writer(home: Home, *overrides: str, through: Sequence[str] = ()) -> Process:
+    """The writer, perhaps never ready."""
+    return Process("telemetry_proc", "write", "-c", str(home.config), *_set(overrides), through=through)
 
 
 def engine(home: Home, *overrides: str) -> Process:
@@ -137,39 +156,55 @@ def journal_records(path: Path) -> list[Record]:
 
 
 def query(database: Path, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
-    db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        db.set_busy_timeout(10_000)  # a starting writer turns the file to WAL under an exclusive lock
-        return list(db.execute(sql, bindings))
-    finally:
-        db.close()
+    with reading(database) as conn:
+        return rows(conn, sql, *bindings)
 
 
-TABLE_OF = {
-    "tick": "system_metrics",
-    "mode_changed": "mode_transitions",
-    "order_event": "order_events",
-    "fill": "fills",
-    "inventory_truth": "inventory_truth_snapshots",
-    "reconciler_anomaly": "reconciler_anomaly_log",
-}
+def stored(home: Home) -> int:
+    """Ticks in the database so far."""
+    with suppress(apsw.Error):  # still being made, or taken away
+        return query(home.database, "SELECT count(*) FROM system_metrics")[0][0]
+    return 0
+
+
+def eventually(happened: Callable[[], bool], *processes: Process) -> None:
+    """Look until it has; nobody who is needed for it may end."""
+    until_s = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < until_s, "it has not happened"
+        assert all(process.popen.poll() is None for process in processes), [process.lines for process in processes]
+        time.sleep(LOOK_S)
+
+
+def one_error(process: Process, code: int, *words: str) -> None:
+    """It ended with this exit code, one line that says why, and no traceback."""
+    assert process.ended() == code, process.lines
+    (line,) = [line for line in process.lines if line.startswith("error: ")]
+    assert all(word in line for word in words), line
+    assert not process.count("Traceback")
+
+
+def journals_with_ticks(home: Home, running: Process) -> list[Path]:
+    """The journals, once the newest has a tick."""
+
+    def any_tick() -> bool:
+        newest = home.journals()[-1:]
+        return any(isinstance(record, TickRecord) for journal in newest for record in written(journal).records)
+
+    eventually(any_tick, running)
+    return home.journals()
+
+
+def last_tick(journal: Path) -> TickRecord:
+    """The newest tick of a growing journal, which must have one."""
+    return next(record for record in reversed(written(journal).records) if isinstance(record, TickRecord))
 
 
 def assert_database_equals_journal(database: Path, journal: Path) -> int:
-    """Rows == records: every one, once, in order, bit for bit. Returns the number of ticks compared."""
-    records = list(enumerate(journal_records(journal)))
-    session_id = query(database, "SELECT session_id FROM sessions WHERE session_uid = ?", journal.stem)[0][0]
-    for kind, table in TABLE_OF.items():
-        columns = ", ".join(spec.name for spec in fields_of(KINDS[kind]))
-        rows = query(database, f"SELECT seq, {columns} FROM {table} WHERE session_id = ? ORDER BY id", session_id)
-        expected = [(seq, *record) for seq, record in records if type(record) is KINDS[kind]]
-        assert [_bits(row) for row in rows] == [_bits(row) for row in expected], table
-    offsets = query(
-        database, "SELECT next_seq, journal_position FROM telemetry_offsets WHERE session_uid = ?", journal.stem
-    )
-    assert offsets == [(len(records), journal.stat().st_size)]
-    return sum(isinstance(record, TickRecord) for _, record in records)
-
-
-def _bits(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.hex() if isinstance(value, float) else value for value in row)
+    """Rows == records: every kind, every one, once, in order, bit for bit. Returns the number of ticks compared."""
+    said = written(journal)
+    with reading(database) as conn:
+        verdict = compare(conn, said)
+    judged.append(verdict)
+    assert verdict.exact, f"{journal}: {verdict}"
+    return sum(isinstance(record, TickRecord) for record in said.records)
