@@ -77,14 +77,14 @@ def root_command(program):
     return next(value for value in vars(module).values() if isinstance(value, click.Group))
 
 
-def parse(command, arguments):
+def parse(command, arguments, parent=None):
     """Walk to the subcommand and parse its options, without running anything. Raises click's UsageError."""
-    with click.Context(command) as context:
+    with click.Context(command, parent=parent, **command.context_settings) as context:
         if isinstance(command, click.Group):
             if not arguments or arguments[0] in {"--help", "-h", "--version"}:
                 return
             _, subcommand, rest = command.resolve_command(context, list(arguments))
-            parse(subcommand, rest)
+            parse(subcommand, rest, context)
             return
         if {"--help", "-h"} & set(arguments):
             return

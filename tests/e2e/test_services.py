@@ -74,7 +74,7 @@ def test_given_a_unit_when_its_command_is_tried_then_it_parses(unit):
     path, verb, *arguments = read(unit)["Service"]["ExecStart"].split()
     program = PROGRAMS[Path(path).name]
 
-    with click.Context(program) as context:
+    with click.Context(program, **program.context_settings) as context:  # a command keeps the -h of its first context
         _, command, _ = program.resolve_command(context, [verb])
         assert command is not None
         command.make_parser(context).parse_args(arguments)
