@@ -282,6 +282,7 @@ class Engine:
         adopt` lets them rest while they serve; otherwise, and in a session that may not quote, they are cancelled. One
         that may still be live after that degrades: it would be hit at a price of yesterday.
         """
+        self.venue.settle()  # what an earlier session still has under way is to be seen as well
         try:
             truth = self.venue.truth()
         except VenueUnreachable as error:

@@ -137,3 +137,19 @@ def test_given_no_orphans_when_a_session_opens_then_balances_are_the_venues_and_
     assert (made.holdings.base, made.holdings.quote) == (Decimal(10_000), Decimal(13_000))
     assert len(records.records) == 1
     assert records.of(InventoryTruth) == []
+
+
+def test_given_orders_under_way_when_the_engine_dies_then_the_next_session_finds_them_all_the_same() -> None:
+    settings = config("execution.paper.latency_ledgers=2")
+    dead, _ = engine(settings)
+    dead.tick(view(1))
+    assert dead.venue.truth().orders == {}  # sent, and not there yet
+    # When
+    made, records = engine(settings, venue=dead.venue)
+    # Then
+    assert len([record for record in records.of(ReconcilerAnomaly) if record.anomaly == "ORDER_ORPHAN"]) == 4
+    assert made.venue.truth().orders == {}
+    made.tick(view(2))
+    made.tick(view(3))
+    made.tick(view(4))
+    assert len(made.venue.truth().orders) == 4
