@@ -7,9 +7,11 @@ import logging
 import os
 import random
 import secrets
+import select
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +23,7 @@ from engine_proc.engine import Engine, SessionFacts
 from engine_proc.feed_replay import ReplayFeed
 from engine_proc.feed_sim import SimFeed
 from engine_proc.feed_tape import TapeFeed
-from engine_proc.latch import FAULT, Start, last_session, remember_opened, start_state
+from engine_proc.latch import FAULT, Start, last_session, openings, remember_opened, start_state
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
 from engine_proc.operator_word import HALT_FILE, HaltFile, write_halt
@@ -36,7 +38,7 @@ from shared.clock import Clock, MarketClock, SystemClock
 from shared.config import LoadedConfig, build_config
 from shared.curve import engine_keys
 from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeError
-from shared.journal import ENGINE_LOCK, SUFFIX, JournalWriter, journal_path
+from shared.journal import ENGINE_LOCK, JournalWriter, journal_path
 from shared.private_directory import check_private, make_private
 from shared.records import VenueMode
 from shared.settings import Config
@@ -164,16 +166,22 @@ def sole_engine(journal_dir: Path) -> Iterator[None]:
 def halt(journal_dir: Path, reason: str, timeout_s: float) -> str:
     """Pull the kill switch and wait until a running engine has obeyed; what came of it, in one line.
 
-    Raises `KedgeError` if it has not in time, `JournalUnwritable` if the word cannot be written.
+    Raises `KedgeError` if it has not in time or if no engine can ever have run there, `JournalUnwritable` if the word
+    cannot be written.
     """
+    journal_dir = journal_dir.absolute()  # where the configuration has a relative path, a person must see to what
+    if not journal_dir.is_dir():
+        raise KedgeError(
+            f"{journal_dir}: no such directory, NOTHING IS HALTED; start this where the engine was started"
+        )
     clock = SystemClock()
     path = write_halt(journal_dir, reason, clock.wall_ns())
-    until_ns = clock.monotonic_ns() + round(timeout_s * 1e9)
+    started_ns = clock.monotonic_ns()
     with closing(Stop()) as pause:
         while path.exists():
             if not engine_runs(journal_dir):
                 return f"no engine is running; the next one starts in HALT: {path}"
-            if clock.monotonic_ns() >= until_ns:
+            if not (clock.monotonic_ns() - started_ns) / 1e9 < timeout_s:  # also if that is not a number
                 raise KedgeError(f"the engine has not obeyed in {timeout_s:g} s; the halt stays and holds: {path}")
             pause.wait(HALT_LOOK_MS)
     last = last_session(journal_dir)
@@ -299,14 +307,12 @@ def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_ord
 def new_session_uid(journal_dir: Path) -> str:
     """UTC start time in milliseconds and six random hex digits: sorts by time, unique, a file name, abbreviable.
 
-    It sorts after every journal that is there, also when the wall clock was set back: the newest name is the last
+    It sorts after every session before it, also when the wall clock was set back: the newest name is the last
     session, and on that hangs which mode the next one starts in.
     """
     now = datetime.now(UTC)
-    for path in journal_dir.glob(f"*{SUFFIX}"):
-        with suppress(ValueError):  # a file of another name is nobody's past
-            started = datetime.strptime(path.stem.partition("-")[0] + "000+0000", "%Y%m%dT%H%M%S%f%z")
-            now = max(now, started + timedelta(milliseconds=1))
+    for opened in openings(journal_dir):
+        now = max(now, opened + timedelta(milliseconds=1))
     return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
 
 
@@ -350,13 +356,16 @@ class StopSignals:
         """The handler."""
         name = signal.Signals(number).name
         if self._asked is not None:
-            log.warning("%s again: leaving at once, orders may still be live", name)
-            os._exit(1)  # whatever hangs, a socket, a venue, a clean-up: to the next start this is a crash
+            try:
+                if select.select((), (sys.stderr,), (), 0)[1]:  # a log that nobody reads takes nothing, for ever
+                    log.warning("%s again: leaving at once, orders may still be live", name)
+            finally:
+                os._exit(1)  # whatever hangs, a socket, a venue, a clean-up: to the next start this is a crash
         self._asked = name
-        log.info("%s: cancelling all orders and closing the session", name)
         if self._engine is not None:
             self._engine.stop_reason = name
         self._stop.request()
+        log.info("%s: cancelling all orders and closing the session", name)
 
 
 @contextmanager

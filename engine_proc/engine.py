@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from engine_proc import describe, execution, gate, modes, reconcile
-from engine_proc.holdings import Fill, Holdings, Outcome, Report
+from engine_proc.holdings import Balances, Fill, Holdings, Outcome, Report
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState, Signal
 from engine_proc.outbox import Recorder
@@ -32,6 +32,7 @@ from shared.settings import Config
 log = logging.getLogger(__name__)
 
 WITHDRAWAL_ROUNDS_MAX = 3
+ANY_ORDER = "any (the venue does not answer)"  # stands for the orders that only the venue could name
 
 
 class SessionFacts(NamedTuple):
@@ -282,7 +283,8 @@ class Engine:
         adopt` lets them rest while they serve; otherwise, and in a session that may not quote, they are cancelled. One
         that may still be live after that degrades: it would be hit at a price of yesterday.
         """
-        self.venue.settle()  # what an earlier session still has under way is to be seen as well
+        landed = self.venue.settle()  # what an earlier session still had under way
+        self.summary.fills += self.take_reports(landed, now_ns, None)
         try:
             truth = self.venue.truth()
         except VenueUnreachable as error:
@@ -290,9 +292,10 @@ class Engine:
             raise KedgeError(f"the venue does not say what we own and what rests there: {error}") from error
         self.holdings = reconcile.taken_over(truth)
         orphans = self.holdings.live_orders()
+        known = (*truth.orders, *(report.order_id for report in landed if not isinstance(report, Balances)))
+        self.order_number = max(map(execution.number_of, known), default=0)  # theirs are not given out again
         if not orphans:
             return
-        self.order_number = max(map(execution.number_of, orphans))  # theirs are not given out again
         for order in orphans:
             self.recorder.emit(describe.anomaly(reconcile.orphan(order), 0, now_ns))
         policy = self.config.execution.orphans if self.state.may_quote else "cancel"
@@ -342,7 +345,7 @@ class Engine:
         """Take every order off the venue and verify that with it. Returns the ids that may still be live.
 
         More than one round, because a replacement refused on the way brings back the order that it was to replace.
-        If the venue cannot be asked, every order we know of may be live.
+        If the venue cannot be asked, every order we know of may be live, and others as well.
         """
         now_ns = self.clock.now_ns()
         for _ in range(WITHDRAWAL_ROUNDS_MAX):
@@ -353,4 +356,4 @@ class Engine:
         try:
             return tuple(self.venue.truth().orders)
         except VenueUnreachable:
-            return tuple(self.holdings.orders)
+            return (*self.holdings.orders, ANY_ORDER)

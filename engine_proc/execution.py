@@ -34,9 +34,9 @@ def keeps(order: Order, intent: Intent, requote_tolerance_bps: float) -> bool:
     return abs(float(resting_price - price)) * 1e4 <= requote_tolerance_bps * float(price)
 
 
-def number_of(order: Order) -> int:
+def number_of(order_id: str) -> int:
     """The running number at the end of an order id of ours; 0 where a venue has a name of its own for it."""
-    digits = order.order_id.rpartition("-")[2]
+    digits = order_id.rpartition("-")[2]
     return int(digits) if digits.isascii() and digits.isdecimal() else 0
 
 

@@ -92,7 +92,8 @@ def _write(path: Path, said: dict[str, object]) -> Path:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        # A pipe would let us wait for whoever writes to it.
+        said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

@@ -73,7 +73,7 @@ class VenueUnreachable(Exception):
 
 
 class KillSwitch(Protocol):
-    """How the operator halts a running engine. `engine_proc/orders.py` answers it with a file."""
+    """How the operator halts a running engine. `engine_proc/operator_word.py` answers it with a file."""
 
     def pulled(self) -> str | None:
         """The operator's reason, while the switch waits to be obeyed."""

@@ -50,9 +50,14 @@ class OsFile:
         os.ftruncate(self._fd, length)
 
     def sync(self) -> None:
-        """Ask for the data alone where the system can: time stamps are worth no second write."""
+        """Ask for the data alone where the system can: time stamps are worth no second write.
+
+        A file without a name is as good as none: whoever deletes it under us gets an `OSError` out of this.
+        """
         if self._fd < 0:  # the system's own answer to -1 is no OSError
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if os.fstat(self._fd).st_nlink == 0:
+            raise OSError(errno.ENOENT, "it was deleted")
         getattr(os, "fdatasync", os.fsync)(self._fd)
 
     def close(self) -> None:

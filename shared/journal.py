@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from shared.codec import MESSAGE_BYTES_MAX
-from shared.disk import AppendFile, OsFile
+from shared.disk import AppendFile, OsFile, sync_directory
 from shared.errors import JournalCorrupt, JournalUnwritable
 
 HEADER = b"KEDGEJ\x00\x01"
@@ -124,6 +124,7 @@ class JournalWriter:
         """
         with suppress(OSError):
             self.path.with_suffix(REFUSED_SUFFIX).touch(mode=0o600)
+            sync_directory(self.path.parent)
 
     def close(self) -> None:
         """Close the file; further calls do nothing."""

@@ -275,7 +275,8 @@ class _Audit:
             and isinstance(self._last.record, Fact)
             and self._last.record.kind == "session_closed"
         )
-        return not closed and path.name == max((one.name for one in path.parent.glob(f"*{SUFFIX}")), default=path.name)
+        sessions = path.parent.glob(f"[0-9]*T[0-9]*-*{SUFFIX}")  # a `backup.kj` beside them is no later session
+        return not closed and path.name >= max((one.name for one in sessions), default=path.name)
 
     def _own_rows(self, table: str, wanted: tuple[str, ...]) -> Iterator[Row]:
         number = (self._books.session_id,)

@@ -172,7 +172,7 @@ def _from_offset(journal: Journal, offset: Offset, until: int | None) -> Iterato
     Reading on from the position makes a gap cost what the gap is long, not what the session is. A repair moves what
     follows the bytes that it takes out: nothing new at the position then only says something if it is still ours.
     """
-    if offset.position is not None:
+    if offset.position is not None and offset.position <= journal.path.stat().st_size:
         frames = read_frames(journal.path, offset.position)
         first = next(frames, None)
         if isinstance(first, Frame) and _stands_at(first, journal.session_uid, offset.next_seq):

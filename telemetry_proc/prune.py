@@ -78,6 +78,7 @@ def sync_database(database: Path) -> None:
     """Return once all that is committed is on disk for good. No connection of this process may be open: closing
     the file here would take its locks away. Raises `KedgeError`.
     """
+    database = Path(os.path.realpath(database))  # SQLite keeps the log beside the file itself, not beside a link to it
     for path in (database.with_name(f"{database.name}-wal"), database):
         try:
             fd = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -144,7 +145,7 @@ def _why_not_stored(conn: apsw.Connection, seen: Survey) -> str | None:
 
 
 def _pasts(directory: Path) -> Iterator[Path]:
-    """The newest journal by name, and the newest of an engine that traded: a replay is nobody's past."""
+    """The newest journal by name, and the newest of an engine that traded: a replay or a copy is nobody's past."""
     newest_first = sorted(directory.glob(f"*{SUFFIX}"), key=lambda path: path.name, reverse=True)
     yield from newest_first[:1]
     yield from islice(filter(_traded, newest_first), 1)
@@ -153,7 +154,9 @@ def _pasts(directory: Path) -> Iterator[Path]:
 def _traded(path: Path) -> bool:
     try:
         first = next(read_frames(path), None)
-        opened = read_record(first.payload)[1] if isinstance(first, Frame) else None
+        if not isinstance(first, Frame):
+            return False
+        (_, session_uid, _, _), opened = read_record(first.payload)
     except (OSError, JournalCorrupt, RecordUnreadable):  # kept as damaged in any case, and one before it as well
         return False
-    return isinstance(opened, SessionOpened) and opened.venue_mode != "replay"
+    return isinstance(opened, SessionOpened) and opened.venue_mode != "replay" and session_uid == path.stem

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -15,12 +17,21 @@ from shared.errors import DatabaseUnusable
 from shared.records import SessionOpened
 from telemetry_proc.batch import OffsetRow
 from telemetry_proc.offsets import Gap, Offset, fresh_offsets
+from telemetry_proc.refusals import in_one_line
 from telemetry_proc.statements import STATEMENTS, Row, find_session, insert_session, mark_crashed, restate
 from telemetry_proc.validate import Fact, Reject
 
 log = logging.getLogger(__name__)
 
 REJECT_BYTES_MAX = 65_536
+
+
+class _File(NamedTuple):
+    """Which file it is, and how long."""
+
+    device: int
+    inode: int
+    size_bytes: int
 
 
 class Store:
@@ -30,22 +41,35 @@ class Store:
         self._conn = conn
         self._clock = clock
         self._path = Path(conn.filename)
-        self._file = _identity(self._path)
+        self._file = _file_at(self._path)
         self._session_ids: dict[str, int] = {}
 
     def offsets(self) -> defaultdict[str, Offset]:
-        """Where every session stands, with the gaps that still miss something."""
+        """Where every session stands, with the gaps that still miss something.
+
+        Raises `DatabaseUnusable` for what the writer never wrote there: from a wrong place, records would be stored
+        twice or left out.
+        """
         offsets = fresh_offsets()
         for uid, next_seq, position in self._conn.execute(
             "SELECT session_uid, next_seq, journal_position FROM telemetry_offsets"
         ):
+            if not _are_counts(next_seq, 0 if position is None else position):
+                raise self._nonsense("telemetry_offsets", uid)
             offsets[uid] = Offset(next_seq, position)
         for uid, *gap in self._conn.execute(
             "SELECT session_uid, first_seq, last_seq, missing_from, reason FROM telemetry_gaps"
             " WHERE filled = 0 ORDER BY session_uid, first_seq"
         ):
+            first, last, missing_from, _ = gap
+            if not (_are_counts(first, last, missing_from) and first <= missing_from <= last < offsets[uid].next_seq):
+                raise self._nonsense("telemetry_gaps", uid)
             offsets[uid].gaps.append(Gap(*gap))
         return offsets
+
+    def _nonsense(self, table: str, uid: object) -> DatabaseUnusable:
+        text = f"{self._path}: {table} makes no sense for session {uid}; a backfill into a new database is what helps"
+        return DatabaseUnusable(in_one_line(text))
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -69,11 +93,20 @@ class Store:
         """SQLite writes on into a file that was moved or deleted; to whoever looks at its path, those rows are lost.
 
         The log stays behind at the old path, where a database that was put there would take it for its own. So it is
-        emptied into the file it belongs to.
+        emptied: into the file it belongs to, unless that has been written over where it stands, as `cp` does with a
+        backup. Then it has become shorter, which a database never does by itself.
         """
-        if _identity(self._path) == self._file:
+        opened, found = self._file, _file_at(self._path)
+        is_same = found[:2] == opened[:2]
+        if is_same and found.size_bytes >= opened.size_bytes:
+            self._file = found
             return
-        self._conn.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if is_same:
+            self._conn.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            with suppress(FileNotFoundError):  # whoever puts a backup there may have taken the log away
+                os.truncate(f"{self._path}-wal", 0)
+        else:
+            self._conn.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         raise DatabaseUnusable(
             f"{self._path}: moved, deleted or replaced while it was open; what it lacks waits in the journals"
         )
@@ -176,10 +209,15 @@ class Transaction:
         return refused
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path; None if there is none."""
+def _are_counts(*values: object) -> bool:
+    """SQLite keeps a text in a column of numbers as it is."""
+    return all(isinstance(value, int) and value >= 0 for value in values)
+
+
+def _file_at(path: Path) -> _File:
+    """Which file stands at a path; all zeros if there is none."""
     try:
         facts = path.stat()
     except FileNotFoundError:
-        return None
-    return facts.st_dev, facts.st_ino
+        return _File(0, 0, 0)
+    return _File(facts.st_dev, facts.st_ino, facts.st_size)

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import closing, suppress
+
 import pytest
 
 from shared.records import ModeChanged, OrderEvent, SessionOpened, TickRecord
-from tests.e2e.pair import Home, command, engine, journal_records, query, writer
+from tests.e2e.pair import (
+    REPO,
+    WAIT_S,
+    Home,
+    command,
+    engine,
+    environment,
+    eventually,
+    journal_records,
+    one_error,
+    query,
+    writer,
+)
 from tests.e2e.test_pair import tail_safe
 
 QUICK = ("market.pace_per_s=100", "telemetry.linger_ms=0")
@@ -54,6 +71,7 @@ def test_given_a_quoting_engine_when_halted_then_it_obeys_before_the_command_end
 
 
 def test_given_no_engine_when_halted_then_the_next_one_sends_nothing(home: Home, started) -> None:
+    home.journal_dir.mkdir(mode=0o700)
     word = halt(home)
     assert (word.returncode, word.stderr) == (0, "")
     assert "no engine is running; the next one starts in HALT" in word.stdout
@@ -85,6 +103,66 @@ def test_given_an_engine_that_cannot_tick_when_halted_then_the_command_says_so_a
     assert "has not obeyed in 0.3 s; the halt stays and holds" in word.stderr
     assert (home.journal_dir / "halt.json").exists()
     assert running.stop() == 0
+
+
+def test_given_a_place_where_no_engine_ever_ran_when_halted_then_refused_and_nothing_is_made_there(home: Home) -> None:
+    # A relative journal_dir, and a shell that stands elsewhere: "the next one starts in HALT" would be a lie.
+    word = halt(home)
+    assert (word.returncode, word.stdout) == (1, "")
+    assert word.stderr.startswith(f"error: {home.journal_dir}: no such directory, NOTHING IS HALTED")
+    assert not home.journal_dir.exists()
+
+
+@pytest.mark.parametrize("timeout_s", ["nan", "inf", "-1", "1e300"])
+def test_given_any_number_of_seconds_when_halted_then_no_traceback_and_the_word_stands(
+    home: Home, timeout_s: str
+) -> None:
+    home.journal_dir.mkdir(mode=0o700)
+    word = command("engine_proc", "halt", "-c", str(home.config), "--reason", "now", "--timeout-s", timeout_s)
+    assert (word.returncode, word.stderr) == (0, "")
+    assert (home.journal_dir / "halt.json").exists()
+
+
+def test_given_a_journal_deleted_under_its_engine_then_no_trading_off_the_record_and_a_halt_outlives_it(
+    home: Home, started
+) -> None:
+    running = quoting(home, started)
+    home.journals()[-1].unlink()
+    running.wait_for("no trading off the record")
+    running.wait_for("ACTIVE -> DEGRADED: journal_unwritable")
+    # What nobody will ever read is no record of a halt, so the word stays and the next engine obeys it too
+    word = command("engine_proc", "halt", "-c", str(home.config), "--reason", "now", "--timeout-s", "0.3")
+    assert (word.returncode, word.stdout) == (1, "")
+    running.popen.terminate()
+    one_error(running, 75, "it was deleted")
+    again = started(engine(home, *QUICK, "market.ticks_max=5"))
+    assert "DEGRADED" in again.wait_for("session ")
+    again.wait_for("DEGRADED -> HALT: operator: now")
+    assert again.ended() == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fills a pipe")
+def test_given_a_log_that_nobody_reads_when_told_to_stop_twice_then_it_is_gone(home: Home) -> None:
+    reader, log = os.pipe()
+    asked = [sys.executable, "-m", "engine_proc", "run", "-c", str(home.config), "--set", QUICK[0]]
+    with closing(os.fdopen(reader, "rb")), closing(os.fdopen(log, "wb", buffering=0)) as full:
+        process = subprocess.Popen(asked, stderr=full, stdout=subprocess.DEVNULL, cwd=REPO, env=environment())
+        try:
+            eventually(lambda: any(tail_safe(path) for path in home.journals()))
+            os.set_blocking(log, False)
+            for size in (4096, 1):
+                while full.write(b"x" * size) is not None:
+                    pass
+            os.set_blocking(log, True)
+            # When: the line about the first signal hangs in the log, and no later one may
+            for _ in range(10):
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+            assert process.poll() == 1
+        finally:
+            process.kill()
+            process.wait(WAIT_S)
 
 
 def test_given_a_killed_engine_when_the_next_opens_then_the_database_says_which_session_crashed(

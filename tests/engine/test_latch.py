@@ -123,9 +123,8 @@ def test_given_damage_in_the_middle_then_degraded_even_if_the_end_is_clean(
     content = bytearray(path.read_bytes())
     content[frames[3].position + 20] ^= 1
     path.write_bytes(content)
-    assert start_state(tmp_path, policy, NOW_NS) == kept(
-        "DEGRADED", f"kept from session {FIRST}: its journal is damaged"
-    )
+    reason = f"kept from session {FIRST}: its journal is damaged"
+    assert start_state(tmp_path, policy, NOW_NS) == kept("DEGRADED", reason, crashed=None if clean else FIRST)
 
 
 def test_given_a_mode_record_that_is_not_valid_then_degraded(tmp_path: Path) -> None:

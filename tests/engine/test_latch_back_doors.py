@@ -9,6 +9,7 @@ import pytest
 
 from engine_proc import app
 from engine_proc.latch import start_state
+from engine_proc.ports import VenueTruth, VenueUnreachable
 from engine_proc.venue_paper import PaperVenue
 from shared.codec import read_record
 from shared.config import build_config
@@ -166,6 +167,25 @@ def test_given_an_order_that_takes_while_the_session_closes_then_its_fill_is_in_
     (end,) = records.of(SessionClosed)
     assert len(records.of(FillRecord)) > 0
     assert end.fills == len(records.of(FillRecord))
+
+
+def test_given_a_venue_that_does_not_answer_when_closing_then_it_is_no_clean_stop() -> None:
+    """Reconciliation may have found an order there that we know nothing of; nobody can say that it is gone."""
+
+    class Silent(PaperVenue):
+        def truth(self) -> VenueTruth:
+            if silent:
+                raise VenueUnreachable("no route")
+            return super().truth()
+
+    silent, settings = False, config()
+    quote = settings.strategy.quote
+    venue = Silent(settings.execution.paper, price_quantum=quote.price_quantum, size_quantum=quote.size_quantum)
+    made, records = engine(settings, venue=venue)
+    made.tick(view(1))
+    silent = True
+    assert made.close_session("SIGTERM") == ("any (the venue does not answer)",)
+    assert records.of(SessionClosed)[0].orders_surviving == 1
 
 
 def test_given_a_wall_clock_that_was_set_back_when_a_session_starts_then_its_name_sorts_last(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from engine_proc.latch import LAST_SESSION_FILE, last_session, rearm, remember_opened, start_state
 from engine_proc.modes import ModeState
-from engine_proc.operator_word import HALT_FILE, REARM_FILE, HaltFile, write_halt
+from engine_proc.operator_word import HALT_FILE, HaltFile, write_halt
 from shared.errors import JournalUnwritable, KedgeError
 from shared.records import ModeChanged, OrderEvent, TickRecord
 from tests.engine.recorder import engine, view
@@ -89,12 +89,15 @@ def test_given_a_latched_session_and_a_pending_halt_when_rearmed_then_both_are_l
     assert start_state(tmp_path, "on_clean_restart", NOW_NS).state == ModeState()
 
 
-def test_given_a_halt_that_cannot_be_taken_back_when_rearmed_then_refused_and_still_latched(tmp_path: Path) -> None:
+def test_given_a_halt_that_cannot_be_taken_back_when_rearmed_then_refused_and_the_next_session_halts(
+    tmp_path: Path,
+) -> None:
     session(tmp_path, "DEGRADED", clean=False)
     (tmp_path / HALT_FILE).mkdir()
     with pytest.raises(JournalUnwritable, match="cannot take back the halt"):
         rearm(tmp_path, "looked at it", 6)
-    assert not (tmp_path / REARM_FILE).exists()
+    made, _ = engine(kill_switch=HaltFile(tmp_path), state=start_state(tmp_path, "explicit", NOW_NS).state)
+    assert made.tick(view(1)).mode == "HALT"
 
 
 def test_given_a_directory_that_takes_no_file_when_halted_then_it_says_so(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from decimal import Decimal
 import pytest
 
 from engine_proc.engine import Engine, SessionFacts
+from engine_proc.holdings import Order
 from engine_proc.modes import ModeState
 from engine_proc.ports import Plan, VenueTruth, VenueUnreachable
 from engine_proc.venue_paper import PaperVenue
 from shared.clock import MarketClock
 from shared.errors import KedgeError
-from shared.records import InventoryTruth, ModeChanged, OrderEvent, ReconcilerAnomaly, SessionOpened
-from tests.engine.recorder import GivenFeed, KeptRecords, config, engine, view
+from shared.records import FillRecord, InventoryTruth, ModeChanged, OrderEvent, ReconcilerAnomaly, SessionOpened
+from tests.engine.recorder import TEN, GivenFeed, KeptRecords, config, engine, view
 
 FACTS = SessionFacts("paper", "0" * 16, "{}", "test")
 ADOPT = "execution.orphans=adopt"
@@ -153,3 +154,17 @@ def test_given_orders_under_way_when_the_engine_dies_then_the_next_session_finds
     made.tick(view(3))
     made.tick(view(4))
     assert len(made.venue.truth().orders) == 4
+
+
+def test_given_an_order_that_was_filled_as_it_landed_when_a_session_opens_then_the_fill_is_on_record() -> None:
+    # Given an order far through the market, under way when its engine dies
+    venue = outlived(config("execution.paper.latency_ledgers=2"))
+    venue.submit(Plan(place=(Order("bid0-77", "bid", 0, Decimal("1.32"), TEN, TEN, "pending"),)))
+    before = venue.truth()
+    # When
+    made, records = engine(venue=venue)
+    # Then
+    (fill,) = records.of(FillRecord)
+    assert (fill.tick, fill.order_id, Decimal(fill.base_amount)) == (0, "bid0-77", TEN)
+    assert made.holdings.base > before.base + 9
+    assert made.order_number >= 77

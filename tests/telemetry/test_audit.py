@@ -379,6 +379,9 @@ def test_given_a_running_session_when_the_writer_is_behind_then_that_is_a_note_a
     verdict = audited(tmp_path)
     assert (codes(verdict), verdict.failures, verdict.behind, verdict.is_stored) == (["not_stored_yet"], 0, 5, False)
 
+    (tmp_path / "j" / "stray.kj").touch()
+    assert audited(tmp_path).failures == 0, "no session is called like that, so none has begun since"
+
     path.unlink()
     write_journal(tmp_path / "j", payloads)
     assert (codes(audited(tmp_path)), audited(tmp_path).failures) == (["not_stored_yet"], 1), "it is closed"

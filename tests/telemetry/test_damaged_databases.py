@@ -113,6 +113,79 @@ def test_given_flipped_bytes_in_a_page_when_stored_then_it_ends_in_one_line_at_w
     assert stored(tmp_path / "fresh.db", 2) == expected(session(5), 2)
 
 
+# --- what a hand left in the writer's own books
+
+
+NONSENSE = [
+    "UPDATE telemetry_offsets SET next_seq = 'many'",
+    "UPDATE telemetry_offsets SET next_seq = -1",
+    "UPDATE telemetry_offsets SET next_seq = 4.5",
+    "UPDATE telemetry_offsets SET journal_position = 'far'",
+    "UPDATE telemetry_offsets SET journal_position = -8",
+    *(
+        f"INSERT INTO telemetry_gaps(session_uid, first_seq, last_seq, missing_from) VALUES ('{UID}', {gap})"
+        for gap in ("'a', 'b', 'c'", "1, 2, NULL", "-3, 2, 1", "1, 4, 5", "4, 2, 3", "1, 1000000, 1")
+    ),
+]
+
+
+@pytest.mark.parametrize("change", NONSENSE)
+def test_given_nonsense_in_the_writers_own_books_when_opened_then_one_line_names_table_and_session(
+    tmp_path, capsys, change
+):
+    journal = kept(tmp_path / "k.db", session(5))
+    with closing(apsw.Connection(str(tmp_path / "k.db"))) as conn:
+        conn.execute(change)
+
+    refused(tmp_path / "k.db", capsys, journal, change.split()[1 if change[0] == "U" else 2].partition("(")[0], UID)
+
+
+def test_given_an_offset_far_beyond_its_journal_when_backfilled_then_the_journal_is_read_from_its_start(tmp_path):
+    journal = kept(tmp_path / "k.db", session(5)[:-1])
+    with closing(apsw.Connection(str(tmp_path / "k.db"))) as conn:
+        conn.execute(f"UPDATE telemetry_offsets SET journal_position = {2**63 - 1}")
+    journal.unlink()
+    write_journal(journal.parent, encoded(session(5)))
+
+    assert [done.stored for done in backfill(tmp_path / "k.db", [journal], StandingClock())] == [1]
+
+
+# --- what a hand put in its place
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be written over there")
+@pytest.mark.parametrize("log", ["left", "taken away"])
+def test_given_a_backup_copied_over_the_open_database_when_more_comes_then_the_writer_stops_and_nothing_is_lost(
+    tmp_path, log
+):
+    database, records = tmp_path / "k.db", session(300)
+    write_journal(tmp_path / "j", encoded(records))
+    with a_writer(tmp_path) as (writer, arrivals, _, _):
+        arrivals.deliver(*encoded(records)[:10])
+        writer.step()
+    backup = database.read_bytes()
+    with a_writer(tmp_path) as (writer, arrivals, conn, _):
+        arrivals.deliver(*encoded(records)[10:290])
+        writer.step()
+        conn.wal_checkpoint()
+        arrivals.deliver(encoded(records)[290])
+        writer.step()
+        database.write_bytes(backup)  # as `cp` does: the same file, other bytes
+        if log == "taken away":
+            (tmp_path / "k.db-wal").unlink()
+        arrivals.deliver(*encoded(records)[291:])
+
+        with pytest.raises(DatabaseUnusable, match=r"k\.db: moved, deleted or replaced"):
+            writer.step()
+
+    assert database.read_bytes() == backup
+    assert log == "taken away" or (tmp_path / "k.db-wal").stat().st_size == 0
+    with a_writer(tmp_path) as (writer, _, conn, _):
+        writer.catch_up()
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert stored(database) == expected(records)
+
+
 # --- what lies beside the file
 
 
@@ -139,7 +212,9 @@ def test_given_a_log_that_a_crash_left_when_opened_then_it_is_taken_up(tmp_path)
     assert stored(database) == expected(session(50))
 
 
-@pytest.mark.parametrize("there", ["a backup of it", "another session's", "an empty one", "the older engine's"])
+@pytest.mark.parametrize(
+    "there", ["a backup of it", "a backup moved there", "another session's", "an empty one", "the older engine's"]
+)
 def test_given_a_log_beside_a_database_that_it_does_not_belong_to_when_opened_then_both_are_left_as_they_are(
     tmp_path, capsys, there
 ):
@@ -151,6 +226,9 @@ def test_given_a_log_beside_a_database_that_it_does_not_belong_to_when_opened_th
     match there:
         case "a backup of it":
             shutil.copy(tmp_path / "backup.db", database)
+        case "a backup moved there":  # with the time stamp that it has had since long before the log
+            os.utime(tmp_path / "backup.db", (0, 0))
+            (tmp_path / "backup.db").replace(database)
         case "another session's":
             kept(tmp_path / "other.db", session(200), OTHER)
             shutil.copy(tmp_path / "other.db", database)
@@ -169,6 +247,25 @@ def test_given_a_log_beside_a_database_that_it_does_not_belong_to_when_opened_th
     with closing(apsw.Connection(str(database))) as conn:
         numbers = dict(conn.execute("SELECT session_uid, session_id FROM sessions"))
     assert stored(database, numbers[UID]) == expected(session(50), numbers[UID])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a file does not say when it was moved")
+def test_given_a_database_that_nobody_touched_since_its_log_when_opened_then_not_every_page_of_it_is_read(tmp_path):
+    crashed(tmp_path, session(5))
+    database = tmp_path / "crashed" / "k.db"
+    asked = []
+    apsw.connection_hooks.append(lambda conn: setattr(conn, "exec_trace", lambda _, sql, __: asked.append(sql) or True))
+    try:
+        for seconds_later, last in enumerate(("log", "database"), 1):
+            changed_ns = database.stat().st_ctime_ns + seconds_later * 10**9
+            os.utime(database.with_name("k.db-wal") if last == "log" else database, ns=(changed_ns, changed_ns))
+            asked.clear()
+            opened = open_for_writing(database).conn
+            assert ("PRAGMA quick_check(1)" in asked) is (last == "database")
+            opened.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # as a kill would leave it again
+            opened.close()
+    finally:
+        apsw.connection_hooks.pop()
 
 
 def test_given_a_log_whose_database_was_deleted_when_opened_then_a_fresh_one_has_all_from_the_journals(tmp_path):

@@ -91,6 +91,16 @@ def test_given_a_newest_that_says_nothing_of_the_engine_when_judged_then_the_one
     assert reasons[OLD] is None
 
 
+def test_given_a_copy_that_sorts_last_when_judged_then_the_newest_that_bears_its_own_name_is_kept_too(home):
+    shutil.copy(journal_path(home / "j", OLD), home / "j" / "old.kj")
+
+    kept = judged(home)
+
+    assert {name for name, reason in kept.items() if reason == "the newest of its directory: the engine's past"} == {
+        "old", NEWEST,
+    }  # fmt: skip
+
+
 # --- age
 
 
@@ -250,6 +260,21 @@ def test_given_a_database_with_a_log_when_synced_then_both_files_are(home, monke
     sync_database(home / "k.db")
 
     assert synced == [wal.stat().st_ino, (home / "k.db").stat().st_ino], "the log first: the database leans on it"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors by number are POSIX")
+def test_given_a_link_to_a_database_when_synced_then_the_log_beside_the_file_itself_is(home, monkeypatch):
+    wal = home / "k.db-wal"
+    wal.write_bytes(b"")
+    (home / "elsewhere").mkdir()
+    link = home / "elsewhere" / "link.db"
+    link.symlink_to(home / "k.db")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+
+    sync_database(link)
+
+    assert synced == [wal.stat().st_ino, (home / "k.db").stat().st_ino]
 
 
 def test_given_the_disk_refuses_when_the_database_is_synced_then_one_line_says_so(home, monkeypatch):
