@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 class AppendFile(Protocol):
@@ -69,18 +71,33 @@ class OsFile:
 
 def write_whole(path: Path, text: str) -> None:
     """Put a small file in place, wholly or not at all, and through a power cut. Raises `OSError`."""
-    draft = path.with_name(f"{path.name}.tmp")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with replacing(path) as file:
+        file.write(text.encode())
+    sync_directory(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file, readable by its owner alone, that takes its place in one step, once its bytes are on disk for good.
+
+    If the block raises, what stood there stays. Its name is on disk only after a `sync_directory`. Raises `OSError`.
+    """
+    draft = draft_of(path)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(text.encode())
+            yield file
             file.flush()
             os.fsync(fd)
         draft.replace(path)
-    except OSError:
+    except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f"{path.name}.tmp")
 
 
 def sync_directory(path: Path) -> None:

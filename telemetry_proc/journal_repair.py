@@ -27,7 +27,7 @@ from typing import BinaryIO, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from shared.disk import sync_directory
+from shared.disk import draft_of, replacing, sync_directory
 from shared.errors import FailSafeStop, KedgeError
 from shared.journal import ENGINE_LOCK, HEADER, Damage, frame, read_frames
 
@@ -139,18 +139,9 @@ def _new_file(path: Path, model: Path) -> Iterator[BinaryIO]:
 
     A repair by root must not leave files that the engine's and the writer's user cannot read.
     """
-    draft = path.with_name(f"{path.name}.tmp")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            _give_to_owner_of(model, draft)
-            yield file
-            file.flush()
-            os.fsync(fd)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        _give_to_owner_of(model, draft_of(path))
+        yield file
 
 
 @contextmanager

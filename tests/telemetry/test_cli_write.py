@@ -1,5 +1,4 @@
 import json
-import logging
 import signal
 import subprocess
 import sys
@@ -121,15 +120,6 @@ def test_given_a_taken_endpoint_when_a_writer_of_another_database_starts_then_on
 
 
 # --- migrate and backfill, in this process
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def run(capsys, *arguments):

@@ -6,7 +6,6 @@ that damage never ends in a traceback, never costs a journal a byte, and never k
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import shutil
@@ -37,15 +36,6 @@ from tests.telemetry.legacy_databases import BEFORE_ANCHOR_ERROR, legacy, rows_o
 
 OTHER = "20261121T090000-bbbbbb"
 PAGE = 4096
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def kept(path, records, uid=UID):

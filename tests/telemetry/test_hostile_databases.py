@@ -6,7 +6,6 @@ the last byte. Either way the journals have everything.
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from contextlib import closing, contextmanager
@@ -28,15 +27,6 @@ from tests.telemetry.recorded_session import insert
 
 RECORDS = session(5)
 posix = pytest.mark.skipif(os.name != "posix", reason="files of this kind are POSIX")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

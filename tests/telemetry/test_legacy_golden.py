@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from contextlib import closing
 
@@ -28,15 +27,6 @@ RECORDS = session(15)
 @pytest.fixture(params=GOLDEN)
 def golden(request, tmp_path):
     return unpacked(f"{request.param}.db", tmp_path / "k.db")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def reading(path):
