@@ -60,7 +60,8 @@ def run_session(load: Callable[[], LoadedConfig]) -> None:
     """
     with ExitStack() as cleanup:
         stop = cleanup.enter_context(closing(Stop()))
-        signals = cleanup.enter_context(stopped_by_signals(stop))
+        signals = StopSignals(stop)
+        cleanup.enter_context(on_stop_signals(signals))
         loaded = load()
         config = loaded.config
         clock: Clock = MarketClock() if config.market.feed != "xrpl" else SystemClock()
@@ -366,11 +367,3 @@ class StopSignals:
             self._engine.stop_reason = name
         self._stop.request()
         log.info("%s: cancelling all orders and closing the session", name)
-
-
-@contextmanager
-def stopped_by_signals(stop: Stop) -> Iterator[StopSignals]:
-    """Answer the stop signals within the block."""
-    signals = StopSignals(stop)
-    with on_stop_signals(signals):
-        yield signals

@@ -24,12 +24,11 @@ from shared.settings import Telemetry
 from telemetry_proc import journal_cat
 from telemetry_proc.audit import compare
 from telemetry_proc.backfill import find_journals
-from telemetry_proc.cli_read import database_options, json_option
+from telemetry_proc.cli_read import database_options, json_option, number_of
 from telemetry_proc.journal_check import Verdict, check, identify
 from telemetry_proc.journal_repair import repair as repair_journal
 from telemetry_proc.journal_survey import stored, survey
 from telemetry_proc.journal_text import (
-    JSON_SCHEMA_VERSION,
     pruned_json,
     pruned_line,
     repair_lines,
@@ -40,6 +39,7 @@ from telemetry_proc.journal_text import (
 )
 from telemetry_proc.prune import Judged, delete, judge_all, sync_database
 from telemetry_proc.reading import reading
+from telemetry_proc.sessions import JSON_SCHEMA_VERSION
 from telemetry_proc.wording import count
 
 sources_argument = click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="[JOURNAL_OR_DIR]...")
@@ -205,20 +205,13 @@ def repair(sources: tuple[Path, ...], config_path: Path, overrides: tuple[str, .
     _raise_all(refused)
 
 
-def _days(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-    """A range of click's lets NaN pass, because it is neither below nor above anything."""
-    if value is not None and value != value:  # noqa: PLR0124 - which is how NaN is told
-        raise click.BadParameter("not a number of days")
-    return value
-
-
 @journal.command()
 @sources_argument
 @database_options
 @click.option(
     "--keep-days",
     type=click.FloatRange(min=0, max=36_500),
-    callback=_days,
+    callback=number_of("days"),
     default=None,
     help="Keep what was closed less than so many days ago. Default: telemetry.keep_days of the configuration.",
 )

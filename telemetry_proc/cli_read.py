@@ -47,11 +47,15 @@ def database_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def _no_nan(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-    """A range of click's lets it pass, because it is neither below nor above anything."""
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("not a number of seconds")
-    return value
+def number_of(unit: str) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+    """A callback that refuses NaN: a range of click's lets it pass, because it is neither below nor above anything."""
+
+    def refuse_nan(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+        if value is not None and math.isnan(value):
+            raise click.BadParameter(f"not a number of {unit}")
+        return value
+
+    return refuse_nan
 
 
 json_option = click.option(
@@ -174,14 +178,14 @@ def export(
 @click.option(
     "--timeout-s",
     type=click.FloatRange(min=0),
-    callback=_no_nan,
+    callback=number_of("seconds"),
     default=None,
     help="Give up with 1 after so many seconds.",
 )
 @click.option(
     "--interval-s",
     type=click.FloatRange(min=0.01, max=3_600),
-    callback=_no_nan,
+    callback=number_of("seconds"),
     default=None,
     help=f"Between looks. Default: {LIVE_INTERVAL_S:g} on a terminal, {PLAIN_INTERVAL_S:g} elsewhere.",
 )

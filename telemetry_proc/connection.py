@@ -11,8 +11,8 @@ from typing import NamedTuple
 import apsw
 
 from shared.errors import DatabaseUnusable
-from telemetry_proc.refusals import in_one_line
 from telemetry_proc.schema import initialize_database
+from telemetry_proc.wording import in_one_line
 
 BUSY_MS = 1_000
 WAL_BYTES_KEPT = 64 * 1024 * 1024

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import apsw
 
 from shared.codec import decode, validate
 from shared.errors import JournalCorrupt, RecordUnreadable
 from shared.journal import REFUSED_SUFFIX, Damage, read_frames
-from shared.records import ModeChanged, SessionClosed, SessionOpened, TickRecord
+from shared.records import Mode, ModeChanged, SessionClosed, SessionOpened, TickRecord
 from telemetry_proc.audit import read_books
 from telemetry_proc.journal_check import unreadable
 from telemetry_proc.wording import count
@@ -43,8 +43,12 @@ class Survey:
     @property
     def is_damaged(self) -> bool:
         """Something is wrong that a crash cannot explain, or records are missing."""
-        lacking = self.last_seq is not None and self.last_seq + 1 != self.records
-        return bool(self.complaint or self.corrupt_bytes or self.unreadable_records or lacking)
+        return bool(self.complaint or self.corrupt_bytes or self.unreadable_records or self.lacks_records)
+
+    @property
+    def lacks_records(self) -> bool:
+        """Its records are not as many as their numbers say."""
+        return self.last_seq is not None and self.last_seq + 1 != self.records
 
 
 def survey(path: Path) -> Survey:
@@ -123,7 +127,7 @@ def _note(seen: Survey, kind: str, fields: tuple[Any, ...], last_tick: tuple[Any
 def _note_tick(seen: Survey, fields: tuple[Any, ...]) -> None:
     """Only the last tick before something else is looked into: a long journal is surveyed in seconds."""
     mode = fields[_MODE_AT] if len(fields) > _MODE_AT else None
-    if mode in ("ACTIVE", "DEGRADED", "HALT"):
+    if mode in get_args(Mode):
         seen.last_mode = mode
 
 
@@ -133,6 +137,6 @@ def _damages(seen: Survey) -> list[str]:
         found.append(count(seen.corrupt_bytes, "corrupt byte"))
     if seen.unreadable_records:
         found.append(count(seen.unreadable_records, "unreadable record"))
-    if seen.last_seq is not None and seen.last_seq + 1 != seen.records:
+    if seen.lacks_records:
         found.append("records missing or repeated")
     return found

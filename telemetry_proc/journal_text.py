@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,9 +10,8 @@ from telemetry_proc.journal_check import Verdict
 from telemetry_proc.journal_repair import Repair
 from telemetry_proc.journal_survey import Stored, Survey, how_it_ended
 from telemetry_proc.prune import Judged
-from telemetry_proc.wording import count, to_the_second
-
-JSON_SCHEMA_VERSION = 1
+from telemetry_proc.sessions import JSON_SCHEMA_VERSION
+from telemetry_proc.wording import count, in_one_line, to_the_second
 
 
 def survey_table(surveys: Sequence[tuple[Survey, Stored | None]]) -> Iterator[str]:
@@ -60,7 +58,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         outcome = f"{records}, whole" + (", stored identically" if verdict.is_stored else "")
     yield f"{verdict.path}: {outcome}"
     for finding in verdict.findings:
-        yield f"{verdict.path}: {'FAILURE' if finding.is_failure else 'note'}: {one_line(str(finding))}"
+        yield f"{verdict.path}: {'FAILURE' if finding.is_failure else 'note'}: {in_one_line(str(finding))}"
     left_out = verdict.failures + verdict.notes - len(verdict.findings)
     if left_out:
         yield f"{verdict.path}: and {left_out:,} more"
@@ -99,7 +97,7 @@ def repair_lines(done: Repair, *, dry_run: bool) -> Iterator[str]:
 def pruned_line(judged: Judged, *, dry_run: bool) -> str:
     """Gone, or kept and why."""
     if judged.kept_because is not None:
-        return f"{judged.path}: kept: {one_line(judged.kept_because)}"
+        return f"{judged.path}: kept: {in_one_line(judged.kept_because)}"
     return f"{judged.path}: {'would be deleted' if dry_run else 'deleted'}, {judged.size_bytes:,} bytes"
 
 
@@ -134,10 +132,5 @@ def _survey_row(seen: Survey, in_database: Stored | None) -> tuple[str, ...]:
         count(seen.ticks),
         seen.last_mode or "-",
         in_database or "-",
-        one_line(how_it_ended(seen)),
+        in_one_line(how_it_ended(seen)),
     )
-
-
-def one_line(text: str) -> str:
-    """Whatever a record or a database says, it must neither break the line nor move the cursor."""
-    return text if text.isprintable() else json.dumps(text)[1:-1]

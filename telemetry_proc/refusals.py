@@ -25,6 +25,7 @@ from telemetry_proc.found import (
     would_fire,
 )
 from telemetry_proc.tables import APPLICATION_ID, LEGACY, SCHEMA_VERSION, TABLES, UNCLOSED, UNOPENED, Column, Table
+from telemetry_proc.wording import in_one_line
 
 _KEPT_AS_IS = {"INTEGER": {"INTEGER", "NUMERIC", "BLOB"}, "REAL": {"REAL", "BLOB"}, "TEXT": {"TEXT", "BLOB"}}
 _NEVER_STORED_AS_NULL = (None, LEGACY, UNOPENED, UNCLOSED)  # in a row of ours; `store.py` sees to UNOPENED
@@ -47,11 +48,6 @@ def refuse_unusable(conn: apsw.Connection) -> None:
     for check in CHECKS:
         for complaint in check(conn):
             raise DatabaseUnusable(in_one_line(f"{conn.filename}: {complaint}"))
-
-
-def in_one_line(text: str) -> str:
-    """Names of files, tables and triggers may hold line ends and worse; a complaint is one line, whatever they hold."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def is_read_only(conn: apsw.Connection) -> Iterator[str]:

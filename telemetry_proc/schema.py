@@ -10,9 +10,10 @@ from __future__ import annotations
 import apsw
 
 from shared.errors import DatabaseUnusable
-from telemetry_proc.refusals import in_one_line, refuse_unusable
+from telemetry_proc.refusals import refuse_unusable
 from telemetry_proc.statements import insert_session
 from telemetry_proc.tables import APPLICATION_ID, SCHEMA_VERSION, TABLES, Table
+from telemetry_proc.wording import in_one_line
 
 _COLUMN_NAMES = "SELECT name FROM pragma_table_info(?, 'main')"
 

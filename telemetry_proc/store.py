@@ -17,9 +17,9 @@ from shared.errors import DatabaseUnusable
 from shared.records import SessionOpened
 from telemetry_proc.batch import OffsetRow
 from telemetry_proc.offsets import Gap, Offset, fresh_offsets
-from telemetry_proc.refusals import in_one_line
 from telemetry_proc.statements import STATEMENTS, Row, find_session, insert_session, mark_crashed, restate
 from telemetry_proc.validate import Fact, Reject
+from telemetry_proc.wording import in_one_line
 
 log = logging.getLogger(__name__)
 

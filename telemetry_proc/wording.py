@@ -1,4 +1,4 @@
-"""Numbers as people read them. Programs get the raw ones, from `--json`."""
+"""Numbers and names as people read them. Programs get the raw ones, from `--json`."""
 
 from __future__ import annotations
 
@@ -56,3 +56,10 @@ def clock_time(iso: str | None) -> str:
 def money(value: float | None, unit: str | None) -> str:
     """Two decimals and the currency."""
     return "no data" if value is None else f"{value:,.2f} {unit or '(unnamed)'}"
+
+
+def in_one_line(text: str) -> str:
+    """Names and recorded texts may hold line ends and worse; what is said of them neither breaks the line nor moves
+    the cursor.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -179,9 +179,16 @@ def eventually(happened: Callable[[], bool], *processes: Process) -> None:
 def one_error(process: Process, code: int, *words: str) -> None:
     """It ended with this exit code, one line that says why, and no traceback."""
     assert process.ended() == code, process.lines
-    (line,) = [line for line in process.lines if line.startswith("error: ")]
-    assert all(word in line for word in words), line
-    assert not process.count("Traceback")
+    one_line("\n".join(process.lines), *words)
+
+
+def one_line(stderr: str, *words: str) -> None:
+    """One line that says what is wrong, in these words, and no traceback."""
+    assert "Traceback" not in stderr, stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, stderr
+    for word in words:
+        assert word in lines[0], lines[0]
 
 
 def journals_with_ticks(home: Home, running: Process) -> list[Path]:

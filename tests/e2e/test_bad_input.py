@@ -21,17 +21,10 @@ from tests.e2e.pair import (
     command,
     engine,
     journal_records,
+    one_line,
     query,
     writer,
 )
-
-
-def one_line(stderr: str, *words: str) -> None:
-    assert "Traceback" not in stderr, stderr
-    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, stderr
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from tests.e2e.pair import (
     engine,
     eventually,
     journal_records,
+    one_line,
     query,
     stored,
     writer,
@@ -52,13 +53,6 @@ def remote(home: Home, keys: Path) -> tuple[str, ...]:
 def to_the_writer(settings: tuple[str, ...]) -> tuple[str, ...]:
     """An engine's own: the writer's address instead of where it listens, records that only the socket can bring."""
     return (settings[0], settings[1].replace("0.0.0.0", "127.0.0.1"), "telemetry.linger_ms=10000")
-
-
-def one_line(stderr: str, *words: str) -> None:
-    assert "Traceback" not in stderr, stderr
-    (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    for word in words:
-        assert word in line, line
 
 
 # --- keys
