@@ -1,0 +1,126 @@
+"""The ticks of a session as numpy columns: what every number about a session is computed from.
+
+Reading is the dear part of all calibration, so it happens once, in pages, and everything after it is arithmetic on
+whole columns. NULL is `NOT_RECORDED` in columns of integers and NaN in columns of floats: both only inside these
+arrays, never in a record and never in what is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import NoneType
+from typing import Any, NamedTuple
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import IntegrityError
+from telemetry_proc.reading import Row, rows, session_pages
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+NOT_RECORDED = int(np.iinfo(np.int64).min)
+UNRECORDED = "unrecorded"  # how a text that is NULL is called
+
+_INTS = ("tick", "ts_ns", "ledger_index", "guard_window_n")
+_FLOATS = ("mid", "anchor_error_bps", "guard_mean_bps", "guard_prevalence_pct")
+_TEXTS = ("market_status", "anchor_mode")
+
+
+class Texts(NamedTuple):
+    """A column of few different texts: `names[codes[row]]`."""
+
+    codes: Ints
+    names: tuple[str, ...]
+
+
+class TickColumns(NamedTuple):
+    """One array a column of `system_metrics`, one element a recorded tick, in order of tick."""
+
+    tick: Ints
+    ts_ns: Ints
+    ledger_index: Ints
+    guard_window_n: Ints
+    mid: Floats
+    anchor_error_bps: Floats
+    guard_mean_bps: Floats
+    guard_prevalence_pct: Floats
+    market_status: Texts
+    anchor_mode: Texts
+
+
+def read_ticks(conn: apsw.Connection, session_id: int) -> TickColumns:
+    """All ticks of a session that are stored by now; no elements at all if there are none.
+
+    A running session may grow meanwhile: what is appended behind the last tick at the start is not seen.
+
+    Raises `IntegrityError`, naming column and tick, for a value that is not of its column's type or not finite.
+    """
+    last = _last_tick(conn, session_id)
+    wanted = (*_INTS, *_FLOATS, *_TEXTS)
+    parts: list[list[npt.NDArray[Any]]] = [[] for _ in wanted]
+    words: list[dict[str | None, int]] = [{} for _ in _TEXTS]
+    for page in session_pages(conn, "system_metrics", wanted, session_id, last) if last is not None else ():
+        if not page:
+            continue
+        columns = tuple(zip(*page, strict=True))
+        ticks = columns[0]
+        for at, (name, values) in enumerate(zip(wanted, columns, strict=True)):
+            if name in _INTS:
+                parts[at].append(_ints(name, values, ticks))
+            elif name in _FLOATS:
+                parts[at].append(_floats(name, values, ticks))
+            else:
+                parts[at].append(_codes(values, words[at - len(_INTS) - len(_FLOATS)]))
+    ints = [_joined(part, np.int64) for part in parts[: len(_INTS)]]
+    floats = [_joined(part, np.float64) for part in parts[len(_INTS) : -len(_TEXTS)]]
+    texts = [
+        Texts(_joined(part, np.int64), tuple(UNRECORDED if word is None else str(word) for word in known))
+        for part, known in zip(parts[-len(_TEXTS) :], words, strict=True)
+    ]
+    return TickColumns._make((*ints, *floats, *texts))
+
+
+def _last_tick(conn: apsw.Connection, session_id: int) -> int | None:
+    newest = "WHERE session_id = ? ORDER BY tick DESC LIMIT 1"
+    found: Iterable[Row] = rows(conn, "system_metrics", ("tick",), newest, (session_id,), needs=("session_id", "tick"))
+    return next((int(tick) for (tick,) in found), None)
+
+
+def _ints(name: str, values: Sequence[object], ticks: Sequence[object]) -> Ints:
+    kinds = set(map(type, values))
+    if not kinds <= {int, NoneType}:
+        raise _not_a(name, "a whole number", values, ticks, (int, NoneType))
+    if NoneType in kinds:
+        values = [NOT_RECORDED if value is None else value for value in values]
+    return np.array(values, dtype=np.int64)
+
+
+def _floats(name: str, values: Sequence[object], ticks: Sequence[object]) -> Floats:
+    kinds = set(map(type, values))
+    if not kinds <= {float, NoneType}:
+        raise _not_a(name, "a number", values, ticks, (float, NoneType))
+    column = np.array(values, dtype=np.float64)  # None becomes NaN, and no stored float is NaN
+    if np.isinf(column).any():
+        at = int(np.flatnonzero(np.isinf(column))[0])
+        raise IntegrityError(f"{name} of tick {ticks[at]} holds {values[at]!r}, which is not a finite number")
+    return column
+
+
+def _codes(values: Sequence[str | None], known: dict[str | None, int]) -> Ints:
+    for value in set(values) - known.keys():
+        known[value] = len(known)
+    return np.fromiter(map(known.__getitem__, values), dtype=np.int64, count=len(values))
+
+
+def _not_a(
+    name: str, what: str, values: Sequence[object], ticks: Sequence[object], kinds: tuple[type, ...]
+) -> IntegrityError:
+    at = next(at for at, value in enumerate(values) if type(value) not in kinds)
+    return IntegrityError(f"{name} of tick {ticks[at]!s:.20} holds {values[at]!r:.40}, which is not {what}")
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
