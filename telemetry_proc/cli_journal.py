@@ -24,7 +24,7 @@ from shared.settings import Telemetry
 from telemetry_proc import journal_cat
 from telemetry_proc.audit import compare
 from telemetry_proc.backfill import find_journals
-from telemetry_proc.cli_read import database_options, json_option, number_of
+from telemetry_proc.cli_options import database_options, json_option, number_of
 from telemetry_proc.journal_check import Verdict, check, identify
 from telemetry_proc.journal_repair import repair as repair_journal
 from telemetry_proc.journal_survey import stored, survey

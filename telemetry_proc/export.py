@@ -8,7 +8,7 @@ grow with the session.
 from __future__ import annotations
 
 import csv
-from typing import TextIO
+from typing import IO
 
 import apsw
 
@@ -18,7 +18,7 @@ from telemetry_proc.reading import ORDER_OF, columns, session_pages
 TABLES = tuple(ORDER_OF)
 
 
-def export_csv(conn: apsw.Connection, table: str, session_id: int, out: TextIO) -> int:
+def export_csv(conn: apsw.Connection, table: str, session_id: int, out: IO[str]) -> int:
     """Write one of `TABLES` and return the number of rows. Raises `NotEnoughData` if this database lacks the table."""
     names = columns(conn, table)
     if "session_id" not in names:

@@ -14,16 +14,33 @@ falls back to what one tick alone can fill, and the replay empties its window on
 
 from __future__ import annotations
 
-import json
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
+import numpy as np
 
 from shared.clock import iso_utc
-from shared.saturation import SaturationGuard, Thresholds, to_nano_bps
+from shared.saturation import NANO_PER_BPS, SaturationGuard, Thresholds, to_nano_bps
 from shared.settings import AnchorSaturationGuard
+from telemetry_proc.fidelity import Disagreement
+from telemetry_proc.guard_record import GUARD, guard_settings, trip_context
+from telemetry_proc.series import Bools, Series, Windows, full_windows
+from telemetry_proc.tick_columns import NOT_RECORDED
+from telemetry_proc.waiting import (
+    Binding,
+    Floor,
+    WindowAge,
+    binding,
+    first_of,
+    floor_of,
+    mean_holds,
+    onset_of,
+    start_of,
+    window_age,
+)
 
-GUARD = "anchor_saturation_guard"
+__all__ = ["GUARD", "Disagreement", "GuardReplay", "Ladder", "Rung", "guard_settings", "trip_context"]
+
+NEIGHBOURING_BIASES_BPS = (6.0, 6.5, 7.0, 7.5, 8.0)
 
 Condition = Literal["mean", "prevalence", "together"]
 
@@ -55,23 +72,135 @@ class Ladder(NamedTuple):
     lag_s: float | None = None
 
 
-class Disagreement(NamedTuple):
-    """The first place where the record and the guard's own code say different things."""
+class BiasLadder(NamedTuple):
+    """The ladder under another bias threshold, all else as it was."""
 
-    tick: int
-    what: str
-    recorded: float | int | None
-    recomputed: float | int | None
+    bias_threshold_bps: float
+    ladder: Ladder
 
 
-def guard_settings(config_json: str | None) -> AnchorSaturationGuard | None:
-    """The guard's settings as the session recorded them; None if it did not record them all."""
-    try:
-        block = json.loads(config_json or "null")["strategy"][GUARD]
-        recorded = {name: block[name] for name in AnchorSaturationGuard.model_fields}
-        return AnchorSaturationGuard.model_validate(recorded)
-    except (ValueError, TypeError, KeyError, ValidationError):
+class Explanation(NamedTuple):
+    """The trip, or why there was none, under the thresholds of the session.
+
+    Lags run from rung (a), the first exceedance of the session, to (d). That may have been a glitch long before, so
+    there is an `onset` as well: the first exceedance, of the trip's sign, since which no window was without one.
+    `avoidable_errors` = `onset_lag_errors` - `floor.lag_errors`: what the shift's not being clean cost; negative where
+    errors far above the level made the guard faster.
+    """
+
+    ladder: Ladder
+    last_condition: Condition | None
+    lag_ticks: int | None
+    lag_s: float | None
+    lag_errors: int | None
+    onset: Rung | None
+    onset_lag_ticks: int | None
+    onset_lag_s: float | None
+    onset_lag_errors: int | None
+    floor: Floor | None
+    avoidable_errors: int | None
+    binding: Binding
+    window_age: WindowAge | None
+    ladders: tuple[BiasLadder, ...]
+
+
+def explain(series: Series, settings: AnchorSaturationGuard) -> Explanation:
+    """When did the error first go too far, what did the guard wait for, and how much of that did it have to?"""
+    thresholds = Thresholds.of(**settings.model_dump(exclude={"enabled"}))
+    windows = full_windows(series, thresholds)
+    ladder = _ladder(series, windows, thresholds)
+    onset = floor = avoidable = None
+    trip = None if ladder.both is None else ladder.both.error_index - 1
+    if trip is not None:
+        began = onset_of(series, trip, thresholds)
+        onset = _rung(series, began, thresholds)
+        floor = floor_of(series, began, trip, thresholds)
+        avoidable = None if floor is None else trip - began - floor.lag_errors
+    first, last = ladder.error, ladder.both
+    biases = sorted({*NEIGHBOURING_BIASES_BPS, settings.bias_threshold_bps})
+    return Explanation(
+        ladder=ladder,
+        last_condition=ladder.last_condition,
+        lag_ticks=ladder.lag_ticks,
+        lag_s=ladder.lag_s,
+        lag_errors=None if first is None or last is None else last.error_index - first.error_index,
+        onset=onset,
+        onset_lag_ticks=_lag_ticks(onset, last),
+        onset_lag_s=_lag_s(onset, last),
+        onset_lag_errors=None if onset is None or last is None else last.error_index - onset.error_index,
+        floor=floor,
+        avoidable_errors=avoidable,
+        binding=binding(windows, thresholds),
+        window_age=window_age(series, windows, thresholds, trip),
+        ladders=tuple(
+            BiasLadder(bias, _ladder(series, windows, thresholds._replace(bias_nano_bps=to_nano_bps(bias))))
+            for bias in biases
+        ),
+    )
+
+
+def _ladder(series: Series, windows: Windows, thresholds: Thresholds) -> Ladder:
+    mean_met = mean_holds(windows, thresholds)
+    prevalence_met = windows.prevalent_n >= thresholds.need
+    error_at = first_of(np.abs(series.error_nano_bps) >= thresholds.bias_nano_bps)
+    mean_at, prevalence_at = first_of(mean_met), first_of(prevalence_met)
+    both_at = first_of(mean_met & prevalence_met)
+    error, mean, prevalence, both = (
+        None if at is None else _rung(series, at, thresholds)
+        for at in (
+            error_at,
+            *(None if at is None else int(windows.end[at]) for at in (mean_at, prevalence_at, both_at)),
+        )
+    )
+    last = None
+    if both_at is not None:
+        begun = _since_start(series, windows, both_at, thresholds.lookback_ticks)
+        last = _later(*(max(begun, _since(holds, both_at)) for holds in (mean_met, prevalence_met)))
+    return Ladder(error, mean, prevalence, both, last, _lag_ticks(error, both), _lag_s(error, both))
+
+
+def _since(holds: Bools, at: int) -> int:
+    """The window since which a condition that holds now has held."""
+    lapses = np.flatnonzero(~holds[:at])
+    return int(lapses[-1]) + 1 if lapses.size else 0
+
+
+def _since_start(series: Series, windows: Windows, at: int, lookback_ticks: int) -> int:
+    """The first full window behind the start that the window `at` goes back to."""
+    return int(np.searchsorted(windows.end, start_of(series, int(windows.end[at])) + lookback_ticks - 1))
+
+
+def _rung(series: Series, index: int, thresholds: Thresholds) -> Rung:
+    begin = max(start_of(series, index), index - thresholds.lookback_ticks + 1)
+    window = series.error_nano_bps[begin : index + 1]
+    prevalent = int((np.abs(window) >= thresholds.prevalence_nano_bps).sum())
+    ts_ns = int(series.ts_ns[index])
+    recorded_ns = None if ts_ns == NOT_RECORDED else ts_ns
+    return Rung(
+        tick=int(series.tick[index]),
+        error_index=index + 1,
+        ts_ns=recorded_ns,
+        time=None if recorded_ns is None else iso_utc(recorded_ns),
+        error_bps=int(series.error_nano_bps[index]) / NANO_PER_BPS,
+        mean_bps=int(window.sum()) / (window.size * NANO_PER_BPS),
+        prevalence_pct=100.0 * prevalent / window.size,
+    )
+
+
+def _lag_ticks(first: Rung | None, last: Rung | None) -> int | None:
+    return None if first is None or last is None else last.tick - first.tick
+
+
+def _lag_s(first: Rung | None, last: Rung | None) -> float | None:
+    if first is None or last is None or first.ts_ns is None or last.ts_ns is None:
         return None
+    return (last.ts_ns - first.ts_ns) / 1e9
+
+
+def _later(mean_since: int, prevalence_since: int) -> Condition:
+    if mean_since == prevalence_since:
+        return "together"
+    return "mean" if mean_since > prevalence_since else "prevalence"
 
 
 class GuardReplay:
@@ -184,18 +313,3 @@ class GuardReplay:
         if mean_bps != guard.mean_bps:
             return Disagreement(tick, "guard_mean_bps", mean_bps, guard.mean_bps)
         return Disagreement(tick, "guard_prevalence_pct", prevalence_pct, guard.prevalence_pct)
-
-
-def _later(mean_since: int, prevalence_since: int) -> Condition:
-    if mean_since == prevalence_since:
-        return "together"
-    return "mean" if mean_since > prevalence_since else "prevalence"
-
-
-def trip_context(context_json: str | None) -> dict[str, Any]:
-    """What the breaker saw, as it wrote it; empty if it wrote nothing that reads as a JSON object."""
-    try:
-        context = json.loads(context_json or "{}")
-    except ValueError:
-        return {}
-    return context if isinstance(context, dict) else {}

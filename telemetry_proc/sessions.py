@@ -18,13 +18,15 @@ _YEAR_DIGITS = 4  # a uid begins with its year; fewer digits are a session's num
 _STAMPED = re.compile(r"[0-9]{8}T[0-9]{6}")
 _PCT_ABOVE_KEY = "anchor.pct_error_above_5bps"
 
+_NOT_RECORDED = "not recorded"
 _COUNT_TICKS = """
     SELECT count(*),
-           sum(anchor_error_bps IS NULL),
-           100.0 * sum(abs(anchor_error_bps) > 5.0) / nullif(count(anchor_error_bps), 0)
-    FROM system_metrics WHERE session_id = ?
+           count(error_bps),
+           count(guard_window_n),
+           100.0 * sum(abs(error_bps) > 5.0) / nullif(count(error_bps), 0)
+    FROM (SELECT {anchor_error_bps} AS error_bps, {guard_window_n} AS guard_window_n
+          FROM system_metrics WHERE session_id = ?)
 """
-_COUNT_TICKS_WITHOUT_ERRORS = "SELECT count(*), count(*), NULL FROM system_metrics WHERE session_id = ?"
 
 
 class Session(NamedTuple):
@@ -55,7 +57,12 @@ class Session(NamedTuple):
 
 
 class SessionLine(NamedTuple):
-    """One line of the session list. Percentages are of all ticks (nulls) and of all errors (above 5 bps)."""
+    """One line of the session list. Percentages are of all ticks (nulls) and of all errors (above 5 bps).
+
+    `errors_recorded` is false for a session whose rows have neither errors nor a guard's window: an older engine wrote
+    them. Its percentages are None, which says nothing about its market. A session whose every error was missing is
+    another matter: its `null_pct` is 100. `breaker_trips` is None where none could have been put on record.
+    """
 
     session: int
     uid: str | None
@@ -65,9 +72,10 @@ class SessionLine(NamedTuple):
     ended_at: str | None
     ticks: int
     null_pct: float | None
-    breaker_trips: int
+    breaker_trips: int | None
     error_above_5bps_pct: float | None
     config_hash: str | None
+    errors_recorded: bool
 
 
 def all_sessions(conn: apsw.Connection) -> list[Session]:
@@ -143,9 +151,9 @@ def sessions_text(lines: list[SessionLine]) -> list[str]:
             line.status or "-",
             (line.started_at or "-")[:19],
             f"{line.ticks:,}",
-            _pct(line.null_pct),
-            str(line.breaker_trips),
-            _pct(line.error_above_5bps_pct),
+            _pct(line.null_pct) if line.errors_recorded else _NOT_RECORDED,
+            _NOT_RECORDED if line.breaker_trips is None else str(line.breaker_trips),
+            _pct(line.error_above_5bps_pct) if line.errors_recorded else _NOT_RECORDED,
             (line.config_hash or "-")[:8],
         )
         for line in lines
@@ -167,11 +175,17 @@ def _with_times_as_text(session: Session) -> Session:
     return session._replace(started_at=started, ended_at=ended)
 
 
+class _Measured(NamedTuple):
+    """What the ticks of a session say of the anchor error."""
+
+    ticks: int
+    nulls: int
+    above_pct: float | None
+    recorded: bool
+
+
 def _line(conn: apsw.Connection, session: Session) -> SessionLine:
-    ticks, nulls, above_pct = session.ticks, session.null_error_ticks, _stated_pct_above(conn, session.session_id)
-    if ticks is None or nulls is None or (above_pct is None and ticks > nulls):
-        ticks, nulls, above_pct = _counted(conn, session.session_id)
-    trips = session.breaker_trips
+    ticks, nulls, above_pct, recorded = _measured(conn, session)
     return SessionLine(
         session=session.session_id,
         uid=session.session_uid,
@@ -180,20 +194,35 @@ def _line(conn: apsw.Connection, session: Session) -> SessionLine:
         started_at=session.started_at,
         ended_at=session.ended_at,
         ticks=ticks,
-        null_pct=100.0 * nulls / ticks if ticks else None,
-        breaker_trips=count_of_session(conn, "circuit_breaker_events", session.session_id) if trips is None else trips,
+        null_pct=100.0 * nulls / ticks if ticks and recorded else None,
+        breaker_trips=_trips(conn, session, errors_recorded=recorded),
         error_above_5bps_pct=above_pct,
         config_hash=session.config_hash,
+        errors_recorded=recorded,
     )
 
 
-def _counted(conn: apsw.Connection, session_id: int) -> tuple[int, int, float | None]:
+def _measured(conn: apsw.Connection, session: Session) -> _Measured:
+    """As the session stated it at its close; counted from its ticks where it did not."""
+    ticks, nulls, above_pct = session.ticks, session.null_error_ticks, _stated_pct_above(conn, session.session_id)
+    if ticks is not None and nulls is not None and (above_pct is not None or ticks == nulls):
+        return _Measured(ticks, nulls, above_pct, recorded=True)
     present = columns(conn, "system_metrics")
     if "session_id" not in present:
-        return 0, 0, None
-    sql = _COUNT_TICKS if "anchor_error_bps" in present else _COUNT_TICKS_WITHOUT_ERRORS
-    ticks, nulls, above_pct = next(iter(conn.execute(sql, (session_id,))))
-    return ticks, nulls or 0, above_pct
+        return _Measured(0, 0, None, recorded=session.session_uid is not None)
+    known = {name: name if name in present else "NULL" for name in ("anchor_error_bps", "guard_window_n")}
+    counted = next(iter(conn.execute(_COUNT_TICKS.format(**known), (session.session_id,))))
+    ticks, errors, windows, above_pct = counted
+    recorded = bool(errors or windows) if ticks else session.session_uid is not None
+    return _Measured(ticks, ticks - errors, above_pct, recorded)
+
+
+def _trips(conn: apsw.Connection, session: Session, *, errors_recorded: bool) -> int | None:
+    """None for a session that an older engine left: its breakers did not say whose they were."""
+    if session.breaker_trips is not None:
+        return session.breaker_trips
+    found = count_of_session(conn, "circuit_breaker_events", session.session_id)
+    return found if found or errors_recorded or session.session_uid is not None else None
 
 
 def _stated_pct_above(conn: apsw.Connection, session_id: int) -> float | None:

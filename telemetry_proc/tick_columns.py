@@ -7,7 +7,7 @@ arrays, never in a record and never in what is printed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -51,34 +51,39 @@ class TickColumns(NamedTuple):
     anchor_mode: Texts
 
 
-def read_ticks(conn: apsw.Connection, session_id: int) -> TickColumns:
+def read_ticks(conn: apsw.Connection, session_id: int, only: Collection[str] | None = None) -> TickColumns:
     """All ticks of a session that are stored by now; no elements at all if there are none.
 
-    A running session may grow meanwhile: what is appended behind the last tick at the start is not seen.
+    A running session may grow meanwhile: what is appended behind the last tick at the start is not seen. `only` these
+    columns, and `tick`, are read if any are named, which saves time; the others then read as NULL throughout.
 
     Raises `IntegrityError`, naming column and tick, for a value that is not of its column's type or not finite.
     """
     last = _last_tick(conn, session_id)
-    wanted = (*_INTS, *_FLOATS, *_TEXTS)
-    parts: list[list[npt.NDArray[Any]]] = [[] for _ in wanted]
-    words: list[dict[str | None, int]] = [{} for _ in _TEXTS]
+    wanted = [name for name in (*_INTS, *_FLOATS, *_TEXTS) if only is None or name in only or name == "tick"]
+    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in wanted}
+    words: dict[str, dict[str | None, int]] = {name: {} for name in _TEXTS}
     for page in session_pages(conn, "system_metrics", wanted, session_id, last) if last is not None else ():
         if not page:
             continue
         columns = tuple(zip(*page, strict=True))
         ticks = columns[0]
-        for at, (name, values) in enumerate(zip(wanted, columns, strict=True)):
+        for name, values in zip(wanted, columns, strict=True):
             if name in _INTS:
-                parts[at].append(_ints(name, values, ticks))
+                parts[name].append(_ints(name, values, ticks))
             elif name in _FLOATS:
-                parts[at].append(_floats(name, values, ticks))
+                parts[name].append(_floats(name, values, ticks))
             else:
-                parts[at].append(_codes(values, words[at - len(_INTS) - len(_FLOATS)]))
-    ints = [_joined(part, np.int64) for part in parts[: len(_INTS)]]
-    floats = [_joined(part, np.float64) for part in parts[len(_INTS) : -len(_TEXTS)]]
+                parts[name].append(_codes(values, words[name]))
+    rows_read = sum(part.size for part in parts["tick"])
+    ints = [_joined(parts.get(name), np.int64, rows_read, NOT_RECORDED) for name in _INTS]
+    floats = [_joined(parts.get(name), np.float64, rows_read, np.nan) for name in _FLOATS]
     texts = [
-        Texts(_joined(part, np.int64), tuple(UNRECORDED if word is None else str(word) for word in known))
-        for part, known in zip(parts[-len(_TEXTS) :], words, strict=True)
+        Texts(
+            _joined(parts.get(name), np.int64, rows_read, 0),
+            tuple(UNRECORDED if word is None else str(word) for word in words[name] or (None,)[:rows_read]),
+        )
+        for name in _TEXTS
     ]
     return TickColumns._make((*ints, *floats, *texts))
 
@@ -122,5 +127,9 @@ def _not_a(
     return IntegrityError(f"{name} of tick {ticks[at]!s:.20} holds {values[at]!r:.40}, which is not {what}")
 
 
-def _joined(parts: Sequence[npt.NDArray[Any]], dtype: type[np.generic]) -> npt.NDArray[Any]:
+def _joined(
+    parts: Sequence[npt.NDArray[Any]] | None, dtype: type[np.generic], size: int, null: float
+) -> npt.NDArray[Any]:
+    if parts is None:
+        return np.full(size, null, dtype)
     return np.concatenate(parts) if parts else np.empty(0, dtype)

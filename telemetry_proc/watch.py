@@ -14,7 +14,7 @@ import apsw
 
 from shared.clock import Clock
 from shared.errors import KedgeError
-from telemetry_proc.ladder import GUARD, trip_context
+from telemetry_proc.guard_record import GUARD, trip_context
 from telemetry_proc.reading import count_of_session, reading, rows, snapshot
 from telemetry_proc.sessions import RUNNING, Session, all_sessions
 from telemetry_proc.status import lag_of

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
 
 def bps(value: float | None, *, signed: bool = False) -> str:
     """Two decimals, or `no data`."""
@@ -63,3 +67,16 @@ def in_one_line(text: str) -> str:
     the cursor.
     """
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def as_json(value: Any) -> Any:
+    """Named tuples as objects, all the way down; keys are the field names. Decimals and fractions become floats."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: as_json(part) for name, part in value._asdict().items()}
+    if isinstance(value, Decimal | Fraction):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: as_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    return value

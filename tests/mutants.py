@@ -27,6 +27,11 @@ class Mutant(NamedTuple):
     caught_by: str
 
 
+SWEEP_AS_LIVE = (
+    "tests/telemetry/test_staircase.py::"
+    "test_given_random_sessions_when_swept_then_every_setting_trips_where_the_live_guard_does"
+)
+
 MUTANTS = (
     Mutant(
         "offset moved in a transaction of its own, before the rows",
@@ -217,6 +222,62 @@ MUTANTS = (
         "self.tripped = abs(self.sum_nano_bps) > self._armed_sum",
         "tests/shared/test_saturation.py::"
         "test_j_given_a_full_window_when_both_thresholds_are_tied_exactly_then_it_trips",
+    ),
+    Mutant(
+        "sweep: an error on the prevalence threshold does not count",
+        "telemetry_proc/staircase.py",
+        "reaches = sizes >= prevalence",
+        "reaches = sizes > prevalence",
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: errors below zero do not count",
+        "telemetry_proc/staircase.py",
+        "sizes = np.abs(self._errors)",
+        "sizes = self._errors",
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: a sum on the bias threshold falls short of it",
+        "telemetry_proc/staircase.py",
+        'np.searchsorted(self._sums, sums, side="right")',
+        'np.searchsorted(self._sums, sums, side="left")',
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: a sum below zero trips nothing",
+        "telemetry_proc/staircase.py",
+        "sums: Ints = np.abs(self._sums[last] - self._sums[before])",
+        "sums: Ints = self._sums[last] - self._sums[before]",
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: a block whose highest sum ties the threshold is passed over",
+        "telemetry_proc/staircase.py",
+        "highest >= self._sums[self._floor]",
+        "highest > self._sums[self._floor]",
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: exactly as many errors as needed are too few to go on counting",
+        "telemetry_proc/staircase.py",
+        "np.count_nonzero(reaches) < self._plan.need_min",
+        "np.count_nonzero(reaches) <= self._plan.need_min",
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: a window reaches back over the seam by one error",
+        "telemetry_proc/staircase.py",
+        "max(seam + lookback - 1, 0)",
+        "max(seam + lookback - 2, 0)",
+        SWEEP_AS_LIVE,
+    ),
+    Mutant(
+        "sweep: the climb ends when its first staircase is at the top",
+        "telemetry_proc/staircase.py",
+        "int(self._best[:, -1].min())",
+        "int(self._best[:, -1].max())",
+        SWEEP_AS_LIVE,
     ),
 )
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from shared.config import build_config
 from shared.saturation import SaturationGuard, Thresholds, to_nano_bps
 from shared.settings import AnchorSaturationGuard
-from telemetry_proc.ladder import GuardReplay, guard_settings, trip_context
+from telemetry_proc.ladder import GuardReplay, explain, guard_settings, trip_context
+from telemetry_proc.series import series_of
+from tests.telemetry.recorded_columns import TICK_NS, recorded
 
 SETTINGS = AnchorSaturationGuard(
     lookback_ticks=4, bias_threshold_bps=7.0, prevalence_threshold_bps=5.0, prevalence_pct=50.0
@@ -188,3 +190,147 @@ def test_given_a_context_that_is_no_object_when_read_then_it_is_empty():
     assert trip_context('{"tick": 4}') == {"tick": 4}
     for unusable in (None, "", "nonsense", "[1]", "3"):
         assert trip_context(unusable) == {}
+
+
+def explained(errors, settings=SETTINGS, **kwargs):
+    columns, _ = recorded(errors, settings, **kwargs)
+    return explain(series_of(columns, settings), settings)
+
+
+DEFAULTS = AnchorSaturationGuard()
+
+
+@pytest.mark.parametrize(
+    ("level", "errors"), [(7.0, 25), (7.5, 24), (8.0, 22), (10.0, 18), (12.0, 15), (15.0, 12), (17.5, 10), (40.0, 10)]
+)
+def test_given_a_clean_step_from_zero_when_explained_then_the_wait_is_the_formula_and_none_was_avoidable(level, errors):
+    explanation = explained([0.0] * 40 + [-level] * 40, DEFAULTS)
+
+    assert errors == max(math.ceil(7 * 25 / level), math.ceil(0.4 * 25))
+    assert explanation.floor == (-level, errors, errors - 1, errors - 1)
+    assert explanation.lag_errors == explanation.onset_lag_errors == errors - 1
+    assert explanation.avoidable_errors == 0
+
+
+def test_given_a_window_half_full_of_fives_when_explained_then_the_floor_counts_what_was_in_it():
+    # 25 - m fives and m eights have a mean of 7 for m = 17, where after zeros it would take 22.
+    explanation = explained([5.0] * 40 + [8.0] * 40, DEFAULTS)
+
+    assert (explanation.floor.errors, explanation.lag_errors, explanation.avoidable_errors) == (17, 16, 0)
+
+
+def test_given_a_shift_in_the_first_ticks_when_explained_then_the_floor_waits_for_a_full_window():
+    explanation = explained([1.0] * 3 + [20.0] * 40, DEFAULTS)
+
+    assert (explanation.ladder.both.tick, explanation.floor.errors) == (25, 22)
+
+
+def test_given_a_shift_that_came_and_went_when_explained_then_what_it_dallied_was_avoidable():
+    errors = [0.0] * 40 + [8.0, 8.0, 0.0] * 3 + [8.0] * 40
+
+    explanation = explained(errors, DEFAULTS)
+
+    assert explanation.floor == (8.0, 22, 21, 21)
+    assert explanation.onset.tick == 41
+    assert explanation.avoidable_errors == explanation.onset_lag_errors - 21 == 3
+
+
+def test_given_a_glitch_long_before_when_explained_then_the_lag_has_it_and_the_onset_has_not():
+    explanation = explained([0.0] * 10 + [-9.0] + [0.0] * 200 + [8.0] * 40, DEFAULTS)
+
+    assert (explanation.ladder.error.tick, explanation.onset.tick) == (11, 212)
+    assert (explanation.lag_errors, explanation.onset_lag_errors, explanation.floor.lag_errors) == (222, 21, 21)
+
+
+def test_given_nulls_when_explained_then_ticks_seconds_and_errors_of_the_lag_differ():
+    explanation = explained([0.0] * 4 + [None, 8.0, None, 8.0, None, None, 8.0, 8.0])
+
+    assert (explanation.lag_errors, explanation.lag_ticks, explanation.lag_s) == (3, 6, 24.0)
+    assert (explanation.floor.lag_errors, explanation.floor.lag_ticks) == (3, 6)
+    assert explanation.window_age == (20.0, 24.0, False)
+
+
+def test_given_a_window_that_took_hours_to_fill_when_explained_then_its_age_is_flagged():
+    explanation = explained([0.0] * 30 + [8.0] * 2 + [None] * 50 + [8.0] * 2)
+
+    assert explanation.window_age == (12.0, 212.0, True)
+
+
+def test_given_spikes_when_explained_then_the_share_of_windows_that_prevalence_vetoed_is_told():
+    # A spike of 40 lifts the mean of 4 windows; a pair of them is half of 3 windows, and holds the mean in 5.
+    explanation = explained([0.0] * 8 + [40.0] + [0.0] * 8)
+
+    assert explanation.binding == (14, 4, 4, 100.0, 0, 0, None)
+    assert explained([6.0, 0.0] * 8).binding == (13, 0, 0, None, 13, 13, 100.0)
+
+
+def test_given_no_trip_when_explained_then_there_is_no_floor_and_no_lag():
+    explanation = explained([9.0] + [0.0] * 30)
+
+    assert explanation.ladder.error.tick == 1
+    assert (explanation.lag_ticks, explanation.onset, explanation.floor, explanation.avoidable_errors) == (None,) * 4
+    assert explanation.window_age == (12.0, None, None)
+
+
+@pytest.mark.parametrize("errors", [[], [None] * 9, [8.0] * 3])
+def test_given_no_full_window_when_explained_then_nothing_is_made_up(errors):
+    explanation = explained(errors)
+
+    assert explanation.ladder[1:4] == (None,) * 3
+    assert (explanation.binding.full_windows, explanation.window_age, explanation.floor) == (0, None, None)
+
+
+def test_given_neighbouring_biases_when_explained_then_each_has_a_ladder_and_the_sessions_own_is_among_them():
+    settings = SETTINGS.model_copy(update={"bias_threshold_bps": 7.2})
+    explanation = explained([0.0] * 4 + [6.0] * 5 + [7.0] * 5 + [7.25] * 5, settings)
+
+    trips = {bias: ladder.both and ladder.both.tick for bias, ladder in explanation.ladders}
+    assert trips == {6.0: 8, 6.5: 11, 7.0: 13, 7.2: 18, 7.5: None, 8.0: None}
+    assert dict(explanation.ladders)[7.2] == explanation.ladder
+
+
+@given(
+    errors=streams,
+    resets=st.sets(st.integers(1, 120), max_size=2),
+    lookback=st.integers(1, 9),
+    bias=st.sampled_from([0.1, 3.0, 7.0]),
+    pct=st.sampled_from([0.1, 28.0, 56.0, 100.0]),
+)
+def test_property_given_any_stream_when_explained_then_the_ladder_is_the_one_climbed_tick_by_tick(
+    errors, resets, lookback, bias, pct
+):
+    settings = SETTINGS.model_copy(
+        update={"lookback_ticks": lookback, "bias_threshold_bps": bias, "prevalence_pct": pct}
+    )
+    columns, _ = recorded(errors, settings, resets=resets)
+    replay = GuardReplay(settings)
+    for tick, error, n in zip(columns.tick.tolist(), errors, columns.guard_window_n.tolist(), strict=True):
+        replay.observe(tick, tick * TICK_NS, error, n, None, None)
+
+    series = series_of(columns, settings)
+    explanation = explain(series, settings)
+
+    expected = replay.ladder()
+    assert [rung and rung._replace(error_bps=0.0) for rung in explanation.ladder[:4]] == [
+        rung and rung._replace(error_bps=0.0) for rung in expected[:4]
+    ]
+    assert explanation.ladder[4:] == expected[4:]
+    if explanation.floor is not None:
+        assert is_least(errors_up_to(series, explanation.onset.tick), explanation.floor, settings)
+
+
+def errors_up_to(series, tick):
+    """Errors of the window before a tick, from where it last began empty."""
+    onset = series.tick.tolist().index(tick)
+    begin = max(start for start in series.starts.tolist() if start <= onset)
+    return series.error_nano_bps[begin:onset].tolist()
+
+
+def is_least(before, floor, settings):
+    """Does the live guard, fed with what was there and then the level, trip with exactly that error?"""
+    trips = []
+    for errors in range(1, settings.lookback_ticks + 1):
+        guard = SaturationGuard(Thresholds.of(**settings.model_dump(exclude={"enabled"})))
+        window = [*before, *[floor.level_bps * 1e9] * errors][-settings.lookback_ticks :]
+        trips.append(True in [guard.observe(error / 1e9) for error in window])
+    return trips.index(True) + 1 == floor.errors

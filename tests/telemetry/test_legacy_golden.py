@@ -158,7 +158,7 @@ def test_given_a_session_of_the_older_engine_when_reported_then_what_it_did_not_
 
     assert (code, err) == (0, "")
     assert (first["uid"], first["status"], first["error_above_5bps_pct"]) == (None, None, None)
-    assert first["null_pct"] == 100.0
+    assert (first["errors_recorded"], first["null_pct"], first["breaker_trips"]) == (False, None, None)
     code, out, err = run(capsys, "report", str(first["session"]), "--db", str(golden))
     assert (code, err) == (0, "")
     assert "GUARD    No data" in out

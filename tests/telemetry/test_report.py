@@ -10,8 +10,9 @@ import pytest
 from shared.errors import IntegrityError
 from telemetry_proc import reading as reading_module
 from telemetry_proc.reading import reading
-from telemetry_proc.report import as_json, build_report
+from telemetry_proc.report import build_report
 from telemetry_proc.report_text import report_lines
+from telemetry_proc.wording import as_json
 from telemetry_proc.sessions import pick
 from tests.telemetry.recorded_session import calm_then_drag, insert, opened, store_session
 

@@ -93,15 +93,42 @@ def test_given_a_legacy_database_when_listed_then_what_it_lacks_is_not_recorded(
     old.close()
     with reading(path) as conn:
         (line,) = session_lines(conn)
-        assert (line.session, line.uid, line.ticks, line.null_pct, line.error_above_5bps_pct) == (
-            7,
-            None,
-            2,
-            100.0,
-            None,
-        )
+        assert (line.session, line.uid, line.ticks, line.errors_recorded) == (7, None, 2, False)
+        assert line.null_pct is line.error_above_5bps_pct is line.breaker_trips is None
         assert pick(conn, "latest").session_id == 7
         assert sessions_text([line])[1].split()[:3] == ["7", "-", "-"]
+        assert sessions_text([line])[1].count("not recorded") == 3
+
+
+@pytest.mark.parametrize(("errors", "null_pct", "above_pct"), [([None, None], 100.0, None), ([8.0, None], 50.0, 100.0)])
+@pytest.mark.parametrize("status", ["RUNNING", "ENDED"])
+def test_given_our_session_when_listed_then_missing_errors_are_missing_and_not_unrecorded(
+    tmp_path, status, errors, null_pct, above_pct
+):
+    with opened(tmp_path / "kedge.db") as conn:
+        store_session(conn, errors, status=status)
+        (line,) = session_lines(conn)
+
+    assert (line.errors_recorded, line.null_pct, line.error_above_5bps_pct) == (True, null_pct, above_pct)
+    assert line.breaker_trips == 0
+    assert "not recorded" not in sessions_text([line])[1]
+
+
+def test_given_rows_filled_in_by_other_means_when_listed_then_their_errors_count(tmp_path):
+    with opened(tmp_path / "kedge.db") as conn:
+        insert(conn, "sessions", session_id=1)
+        for tick, error in enumerate([6.0, None, 1.0, 5.0], 1):
+            insert(conn, "system_metrics", session_id=1, tick=tick, anchor_error_bps=error)
+        insert(conn, "sessions", session_id=2)
+        insert(conn, "system_metrics", session_id=2, tick=1)
+        insert(conn, "sessions", session_id=3)
+        insert(conn, "circuit_breaker_events", breaker="drift", triggered_at="", created_at="", session_id=3)
+        filled_in, bare, with_breaker = session_lines(conn)
+
+    assert (filled_in.errors_recorded, filled_in.null_pct, filled_in.breaker_trips) == (True, 25.0, 0)
+    assert filled_in.error_above_5bps_pct == pytest.approx(100 / 3)
+    assert (bare.ticks, bare.errors_recorded, bare.null_pct, bare.breaker_trips) == (1, False, None, None)
+    assert (with_breaker.errors_recorded, with_breaker.breaker_trips) == (False, 1)
 
 
 def test_given_a_legacy_database_with_numbers_for_times_when_listed_and_picked_then_they_are_shown_as_they_are(
