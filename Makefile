@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed-from-lock
 SUPERVISED := $(BIN)/supervisorctl -c supervisor.conf
 
-.PHONY: help setup demo demo-sim run stop test lint bench soak mutants lock clean
+.PHONY: help setup demo demo-sim run stop test lint bench worlds soak mutants lock clean
 
 help:            ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup      ## The supervised pair on 1,200 recorded ledgers until the guard trips, then the report
+demo: setup      ## The supervised pair on 1,200 recorded ledgers until the guard trips, then the report (also as HTML)
 	@$(MAKE) --no-print-directory pair KEDGE_CONFIG=config/demo.yaml PAIR_DATA=data/demo
 
 demo-sim: setup  ## The same on the simulated market of config/paper.yaml
@@ -40,7 +40,7 @@ pair:
 	@$(BIN)/kedge-telemetry watch --until-closed --timeout-s 80; status=$$?; \
 	  $(SUPERVISED) shutdown >/dev/null; \
 	  if [ $$status -ne 0 ]; then tail -n 20 data/run/engine.log data/run/telemetry.log >&2; exit $$status; fi
-	@$(BIN)/kedge-telemetry report latest
+	@$(BIN)/kedge-telemetry report latest -o $(PAIR_DATA)/report.html
 
 run: setup       ## The supervised pair on config/paper.yaml, in the foreground, until Ctrl-C
 	@mkdir -p data && mkdir -p -m 700 data/run
@@ -56,9 +56,15 @@ test: setup      ## Everything that must hold: tests, lint, types, import contra
 lint: setup      ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: setup     ## Tick rate, writer rate and the cost of syncing, measured here and now
+bench: setup     ## Tick rate, writer rate, cost of syncing, sweep and report, measured here and now
 	@$(BIN)/python -m tests.bench.rates
 	@$(BIN)/python -m tests.bench.fsync
+	@$(BIN)/python -m tests.bench.sweep
+	@$(BIN)/python -m tests.bench.sessions
+
+worlds: setup    ## The calibration on simulated worlds of known truth: recall, false episodes, coverage, harm
+	@$(BIN)/python -m tests.worlds
+	@$(BIN)/python -m tests.worlds.recommendation
 
 soak: setup      ## Kills, outages and simulated histories for MINUTES=5 (longer is better): no loss, no duplicate, no re-arm
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(SOAK)

@@ -13,6 +13,7 @@ import numpy as np
 
 from telemetry_proc.markouts import JUDGED_AT, Markouts
 from telemetry_proc.outcomes import LabelledSession
+from telemetry_proc.wording import count
 
 FILLS_MIN = 10
 EPISODES_MIN = 6
@@ -51,9 +52,17 @@ def agreement(so_far: Agreement, session: LabelledSession, worth: Markouts) -> A
     return Agreement(losing, gaining, too_few)
 
 
+def agreed_words(found: Agreement) -> str | None:
+    """A clause on what the fills say of the label; None where no stretch has enough of them."""
+    judged = found.losing + found.gaining
+    return (
+        f"our fills lost money in {found.losing} of {count(judged, 'episode')} with enough of them" if judged else None
+    )
+
+
 def doubt(found: Agreement) -> str | None:
     """Why the label is not trustworthy yet; None where nothing speaks against it."""
     judged = found.losing + found.gaining
     if judged < EPISODES_MIN or found.gaining <= DISAGREEMENT_MAX * judged:
         return None
-    return f"in {found.gaining} of {judged} saturated stretches with fills they did not lose money"
+    return f"in {found.gaining} of {count(judged, 'episode')} with enough fills they lost no money"

@@ -1,7 +1,8 @@
 """The guard judged over many sessions: read, check, label, sweep, recommend.
 
 1. Which sessions may be judged together, and which settings are the live ones (`pooling.pool`).
-2. Every one of them must pass the fidelity check; its fills are marked (`kept_markouts`).
+2. Every one of them must pass the fidelity check; one with no guard state to compare is left out. Their fills are
+   marked (`kept_markouts`).
 3. Fills say from which error on quoting loses money; that is the label's beta, unless the operator gives one.
 4. Stretches are labelled and every setting is run over all of them (`pooling.labelled`, `outcomes.outcomes`).
 5. Whether the label can be trusted: do fills in saturated stretches lose (`agreement`)?
@@ -11,14 +12,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import apsw
 import numpy as np
 
 from shared.errors import NotEnoughData
-from telemetry_proc.agreement import Agreement, agreement, doubt
+from telemetry_proc.agreement import Agreement, agreed_words, agreement, doubt
 from telemetry_proc.break_even import BreakEven, break_even
 from telemetry_proc.fidelity import Fidelity
 from telemetry_proc.grid import Grid, Setting
@@ -26,15 +27,18 @@ from telemetry_proc.kept_markouts import markouts_from
 from telemetry_proc.labels import LabelSpec
 from telemetry_proc.markouts import Markouts
 from telemetry_proc.outcomes import DAY_NS, LabelledSession, outcomes
-from telemetry_proc.pooling import Pool, labelled, pool, pool_notes, post_trip_ratio
-from telemetry_proc.recommend import Recommendation, recommend
+from telemetry_proc.pooling import fingerprint, label_words, labelled, pool, pool_notes, post_trip_ratio
+from telemetry_proc.recommend import Recommendation, recommend, recommendation_json
 from telemetry_proc.series import Series
 from telemetry_proc.series_cache import SeriesCache, SessionSeries
 from telemetry_proc.sessions import Session
-from telemetry_proc.tick_columns import Ints
 from telemetry_proc.verdict import Budgets
+from telemetry_proc.whatif import check_size
+from telemetry_proc.wording import as_json
 
 Steps = Callable[[str, Sequence[Session]], Iterator[Session]]
+
+NO_GUARD_STATE = "no recorded guard state to compare"
 
 
 class Calibration(NamedTuple):
@@ -47,11 +51,16 @@ class Calibration(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What the first reading of the sessions leaves: small things only."""
+    """What the first reading of the sessions leaves: small things only.
 
-    fidelity: list[SessionSeries]
-    markouts: list[Markouts]
-    days: Ints
+    `checked` are all, without their columns; `usable` are to be read again, and `markouts`, by session number, are
+    theirs. `first_days`: the day of each that is no repetition of one before it, by session number.
+    """
+
+    checked: list[SessionSeries]
+    usable: list[Session]
+    markouts: dict[int, Markouts]
+    first_days: dict[int, int]
     post_trip: list[float]
 
 
@@ -69,67 +78,98 @@ def calibrate(
 ) -> Calibration:
     """Judge the live setting of the session that started last, and look for a better one in the grid.
 
-    `cache` keeps `markouts_kept()`. `believe` raises where a replay disagrees; it is asked before anything is
-    concluded. `beta_bps`: the label's, given by the operator. `steps` goes along the sessions, drawing a bar perhaps.
+    `cache` keeps `markouts_kept()`; it is asked for each session twice, so that not all are held at once. `believe`
+    raises where a replay disagrees; it is asked before anything is concluded. `beta_bps`: the label's, given by the
+    operator. `steps` goes along the sessions, drawing a bar perhaps.
 
-    Raises `NotEnoughData` where no session has its configuration on record.
+    Raises `NotEnoughData` where no session has its configuration on record, or none its guard's state, and `UsageError`
+    where there are too many combinations for so many sessions.
     """
     taken = pool(sessions)
     if taken.live is None:
         raise NotEnoughData("no session here has its configuration on record, so no setting is the live one")
-    read = _read(conn, cache, taken, steps)
-    believe(read.fidelity)
-    found = break_even(read.markouts, rng, days=read.days)
-    spec = LabelSpec(found.beta_bps, found.source) if beta_bps is None else LabelSpec(beta_bps, "given")
+    live = Setting.of(taken.live)
+    tried = grid.including(live)
+    check_size(len(taken.sessions), tried)
     left_out: Counter[str] = Counter()
-    marked = dict(zip((one.session.session_id for one in read.fidelity), read.markouts, strict=True))
+    read = _read((cache.load(conn, session) for session in steps("reading", taken.sessions)), left_out)
+    believe(read.checked)
+    if not any(one.fidelity.state == "ok" for one in read.checked):
+        raise NotEnoughData(f"{NO_GUARD_STATE} in any session: guard whatif and guard sweep can ask any thresholds")
+    found = _break_even(read, rng)
+    spec = LabelSpec(found.beta_bps, found.source) if beta_bps is None else LabelSpec(beta_bps, "given")
     agreed = Agreement()
-    tried = grid.including(Setting.of(taken.live))
 
     def each() -> Iterator[LabelledSession]:
         nonlocal agreed
-        for one in labelled(_series(conn, cache, taken, steps), spec, left_out):
-            agreed = agreement(agreed, one, marked[one.session_id])
+        for one in labelled(_series(conn, cache, steps("sweeping", read.usable)), spec, left_out):
+            agreed = agreement(agreed, one, read.markouts[one.session_id])
             yield one
 
     swept = outcomes(each(), tried)
     judged = recommend(
         swept,
-        Setting.of(taken.live),
+        live,
         budgets,
         rng,
         label_digest=spec.digest,
         doubt=doubt(agreed),
-        notes=(*pool_notes(taken, left_out, read.post_trip), *_label_notes(spec, found)),
+        notes=(*pool_notes(taken, left_out, read.post_trip), *_label_notes(spec, found, agreed)),
     )
     return Calibration(judged, spec, found, agreed)
 
 
-def _read(conn: apsw.Connection, cache: SeriesCache, taken: Pool, steps: Steps) -> _Read:
-    read = _Read([], [], np.array([(one.started_ns or 0) // DAY_NS for one in taken.sessions], np.int64), [])
-    for session in steps("reading", taken.sessions):
-        one = cache.load(conn, session)
-        read.markouts.append(markouts_from(one.extras))
+def calibration_json(found: Calibration) -> dict[str, Any]:
+    """`{recommendation, label, break_even, agreement}`, each with the fields of the record of that name."""
+    said: dict[str, Any] = as_json(found)
+    return said | {"recommendation": recommendation_json(found.recommendation)}
+
+
+def _read(loaded: Iterable[SessionSeries], left_out: Counter[str]) -> _Read:
+    read = _Read([], [], {}, {}, [])
+    seen: set[bytes] = set()
+    for one in loaded:
+        read.checked.append(one._replace(series=one.series.without_columns(), extras={}))
+        if one.fidelity.state == NO_GUARD_STATE:
+            left_out[NO_GUARD_STATE] += 1
+            continue
+        number = one.session.session_id
+        read.usable.append(one.session)
+        read.markouts[number] = markouts_from(one.extras)
+        beginning = fingerprint(one.series)
+        if beginning is None or beginning not in seen:
+            read.first_days[number] = _began_ns(one) // DAY_NS
+        if beginning is not None:
+            seen.add(beginning)
         trip_tick = one.fidelity.recorded_trip_tick
         ratio = None if trip_tick is None else post_trip_ratio(one.series, trip_tick)
         if ratio is not None:
             read.post_trip.append(ratio)
-        read.fidelity.append(one._replace(series=one.series.without_columns(), extras={}))
     return read
 
 
+def _break_even(read: _Read, rng: np.random.Generator) -> BreakEven:
+    """Of every fill once: a session played again is no second observation."""
+    days = np.array(list(read.first_days.values()), np.int64)
+    return break_even([read.markouts[number] for number in read.first_days], rng, days=days)
+
+
 def _series(
-    conn: apsw.Connection, cache: SeriesCache, taken: Pool, steps: Steps
+    conn: apsw.Connection, cache: SeriesCache, sessions: Iterable[Session]
 ) -> Iterator[tuple[Session, Series, Fidelity]]:
-    for session in steps("sweeping", taken.sessions):
+    for session in sessions:
         one = cache.load(conn, session)
         yield session, one.series, one.fidelity
 
 
-def _label_notes(spec: LabelSpec, found: BreakEven) -> Iterator[str]:
-    if spec.beta_source == "assumed":
-        yield f"the label's beta of {spec.beta_bps:g} bps is assumed: {found.why}"
-    elif spec.beta_source == "measured":
-        yield f"the label's beta of {spec.beta_bps:g} bps was measured: {found.why}"
-    else:
-        yield f"the label's beta of {spec.beta_bps:g} bps was given; measured on the fills: {found.why}"
+def _began_ns(one: SessionSeries) -> int:
+    """As its row says, else its first tick. Sessions that say neither share a day, which widens every interval."""
+    return one.session.started_ns or one.series.facts.first_ts_ns or 0
+
+
+def _label_notes(spec: LabelSpec, found: BreakEven, agreed: Agreement) -> Iterator[str]:
+    said = "; measured on the fills" if spec.beta_source == "given" else ""
+    yield f"{label_words(spec)}{said}: {found.why}"
+    words = agreed_words(agreed)
+    if words is not None:
+        yield words

@@ -66,6 +66,20 @@ def say(output: dict[str, Any] | Iterable[str]) -> None:
         click.echo(line)
 
 
+def output_refused(output: Path, *sources: Path) -> str | None:
+    """Why nothing should be written there: a directory, none to write into, or what is being read; None if it may."""
+    try:
+        if output.is_dir():
+            return "is a directory"
+        if not output.parent.is_dir():
+            return f"there is no directory {output.parent}"
+        if any(output.exists() and source.exists() and output.samefile(source) for source in sources):
+            return "is the file that is read"
+    except OSError as error:
+        return str(error.strerror)
+    return None
+
+
 @contextmanager
 def whole_file(output: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """A file that stands under its name only once it is whole: half an export must not look like one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import click
 import numpy as np
 
 from shared.errors import UsageError
-from telemetry_proc import guard_text
-from telemetry_proc.calibration import calibrate
+from telemetry_proc.calibration import Calibration, calibrate, calibration_json
 from telemetry_proc.cli_guard_options import (
     believe,
     chosen,
     grid_of,
     grid_options,
+    say_note,
     sessions_argument,
     since_option,
     steps,
@@ -29,7 +30,10 @@ from telemetry_proc.recommend_text import recommendation_lines, settings_block
 from telemetry_proc.series_cache import SeriesCache
 from telemetry_proc.sessions import JSON_SCHEMA_VERSION
 from telemetry_proc.verdict import Budgets, Verdict
-from telemetry_proc.wording import as_json
+
+WEEK_S = 604_800
+SHARE_MIN = Fraction(1, 1_000)
+_SHARE = re.compile(r"\s*([0-9]{1,6}\s*/\s*[0-9]{1,6}|0?\.[0-9]{1,6})\s*")
 
 # For scripts, like `git diff --exit-code`: only with --exit-code, so that 0 otherwise means "it ran".
 VERDICT_EXIT_CODES = {
@@ -41,17 +45,19 @@ VERDICT_EXIT_CODES = {
 }
 
 
-@click.command()
+@click.command(short_help="The verdict on the live thresholds, and a change if a hold-out confirms it.")
 @sessions_argument
 @since_option
 @grid_options
-@click.option("--max-false", metavar="1/20", default="1/20", show_default=True, help="Of calm sessions, with a trip.")
 @click.option(
-    "--max-miss", metavar="1/5", default="1/5", show_default=True, help="Of saturated stretches, without one."
+    "--max-false", metavar="1/20", default="1/20", show_default=True, help="Calm sessions that may see a trip."
+)
+@click.option(
+    "--max-miss", metavar="1/5", default="1/5", show_default=True, help="Saturated stretches that may pass without one."
 )
 @click.option(
     "--max-delay-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=WEEK_S),
     callback=number_of("seconds"),
     default=120.0,
     show_default=True,
@@ -59,7 +65,7 @@ VERDICT_EXIT_CODES = {
 )
 @click.option(
     "--beta-bps",
-    type=click.FloatRange(min=0, min_open=True, max=1_000),
+    type=click.FloatRange(min=0.1, max=1_000),
     callback=number_of("bps"),
     default=None,
     help="The |error| from which quoting loses money. Default: measured on the fills, assumed while they are too few.",
@@ -97,10 +103,11 @@ def recommend(
         _share("--max-false", asked["max_false"]), asked["max_delay_s"], _share("--max-miss", asked["max_miss"])
     )
     grid = grid_of(asked, DEFAULT_GRID)
+    cache = SeriesCache.beside(path, markouts_kept())
     with reading(path) as conn:
         found = calibrate(
             conn,
-            SeriesCache.beside(path, markouts_kept()),
+            cache,
             chosen(conn, sessions, since),
             grid,
             budgets,
@@ -109,22 +116,29 @@ def recommend(
             beta_bps=asked["beta_bps"],
             steps=steps,
         )
-    result = found.recommendation
-    if asked["as_object"]:
-        block = None if result.recommended is None else settings_block(result.recommended)
-        say({"schema_version": JSON_SCHEMA_VERSION} | as_json(found) | {"settings_block": block})
-    else:
-        say([*recommendation_lines(result), *guard_text.label_lines(found.label, found.agreement)])
+    say_note(cache)
+    say(_recommend_json(found) if asked["as_object"] else recommendation_lines(found.recommendation))
     if asked["by_verdict"]:
-        context.exit(VERDICT_EXIT_CODES[result.judged.verdict])
+        context.exit(VERDICT_EXIT_CODES[found.recommendation.judged.verdict])
+
+
+def _recommend_json(found: Calibration) -> dict[str, Any]:
+    """`{schema_version, recommendation, label, break_even, agreement, settings_block}`.
+
+    The four in the middle as in `calibration_json`. `settings_block`: the YAML to paste; null: no change.
+    """
+    recommended = found.recommendation.recommended
+    block = None if recommended is None else settings_block(recommended)
+    return {"schema_version": JSON_SCHEMA_VERSION, **calibration_json(found), "settings_block": block}
 
 
 def _share(option: str, text: str) -> Fraction:
-    """`1/20`, `0.05`: a share of sessions, above 0 and below 1."""
+    """`1/20`, `0.05`: a share of sessions, at least 1 in 1,000 and below 1."""
+    digits = _SHARE.fullmatch(text)
     try:
-        share = Fraction(text)
-    except (ValueError, ZeroDivisionError):
+        share = Fraction(digits[1].replace(" ", "")) if digits else Fraction(0)
+    except ZeroDivisionError:
         share = Fraction(0)
-    if not 0 < share < 1:
-        raise UsageError(f"{option} {text!r:.40}: not a share such as 1/20 or 0.05")
+    if not SHARE_MIN <= share < 1:
+        raise UsageError(f"{option} {text!r:.40}: not a share such as 1/20 or 0.05, from 1/1000 to below 1")
     return share

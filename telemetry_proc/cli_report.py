@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +9,25 @@ from typing import Any
 
 import apsw
 import click
+from click.core import ParameterSource
 
 from shared.errors import IntegrityError, KedgeError, UsageError
-from telemetry_proc.cli_options import database_of, database_options, json_option, say, session_argument, whole_file
+from telemetry_proc.cli_options import (
+    database_of,
+    database_options,
+    json_option,
+    output_refused,
+    say,
+    session_argument,
+    whole_file,
+)
 from telemetry_proc.compare import compare_json, compare_lines
 from telemetry_proc.definitions import DEFINITIONS
 from telemetry_proc.reading import reading
 from telemetry_proc.report import Report, build_report
 from telemetry_proc.report_text import report_lines
-from telemetry_proc.sessions import JSON_SCHEMA_VERSION, pick
+from telemetry_proc.saved_report import page_of, read_saved, saved_disagreement
+from telemetry_proc.sessions import pick
 from telemetry_proc.wording import as_json, in_one_line
 
 COMPARED_MAX = 12
@@ -58,30 +67,48 @@ def report(
     The HTML page is one file that needs nothing else; --from report.json -o report.html makes it again without the
     database. Ends with 4 if the guard, run again over the stored errors, disagrees with what was recorded.
     """
+    _refuse_contradictions()
     if saved is not None:
-        if compare is not None:
-            raise UsageError("--from and --compare: one of them")
-        _show_saved(_read_saved(saved), output, as_object=as_object)
+        _show_saved(saved, output, as_object=as_object)
         return
     path = database_of(database, config_path, overrides)
+    _refuse_output(output, path)
     with reading(path) as conn:
         if compare is not None:
-            if output is not None:
-                raise UsageError("--compare prints a table; there is no HTML page of it (-o)")
             found = _compared(conn, compare)
             say(as_json(compare_json(found)) if as_object else compare_lines(found))
             _refuse_to_conclude(found)
             return
         built = build_report(conn, pick(conn, session), with_plots=output is not None or as_object)
     lines = report_lines(built)
-    if output is not None or as_object:
-        whole = _object(built, lines, path)
-        if output is not None:
-            _write_page(output, whole)
-    say(whole if as_object else lines)
-    if output is not None:
-        click.echo(f"\nHTML report: {output}", err=as_object)
+    whole = _object(built, lines, path) if output is not None or as_object else None
+    page = None if output is None else _rendered(whole)
+    _show(whole, lines, output, page, as_object=as_object)
     _refuse_to_conclude([built])
+
+
+def _refuse_contradictions() -> None:
+    """Raises `UsageError` where options exclude each other, instead of leaving one of them out unsaid."""
+    context = click.get_current_context()
+    named = {
+        name for name in context.params if context.get_parameter_source(name) not in {ParameterSource.DEFAULT, None}
+    }
+    for first, second, why in (
+        ("saved", "compare", "--from and --compare: one of them"),
+        ("saved", "session", "--from names the report, so no SESSION beside it"),
+        ("saved", "database", "--from names the report, so no --db beside it"),
+        ("compare", "session", "--compare names the sessions, so no SESSION beside it"),
+        ("compare", "output", "--compare prints a table; there is no HTML page of it (-o)"),
+    ):
+        if {first, second} <= named:
+            raise UsageError(why)
+
+
+def _refuse_output(output: Path | None, source: Path) -> None:
+    """Raises `UsageError`, before the long work, for a place where no page can or should be written."""
+    why = None if output is None else output_refused(output, source)
+    if why is not None:
+        raise UsageError(f"-o {output}: {why}")
 
 
 def _object(built: Report, lines: list[str], path: Path) -> dict[str, Any]:
@@ -91,15 +118,25 @@ def _object(built: Report, lines: list[str], path: Path) -> dict[str, Any]:
     return whole | {"page": lines, "definitions": DEFINITIONS, "command": in_one_line(made_by)}
 
 
-def _write_page(output: Path, whole: dict[str, Any]) -> None:
-    from telemetry_proc.page import render_page  # noqa: PLC0415 - plotly takes its time to load
-
-    page = render_page(whole)
+def _show(
+    whole: dict[str, Any] | None, lines: list[str], output: Path | None, page: str | None, *, as_object: bool
+) -> None:
+    """The report on stdout, then its page as a file; a page that cannot be written takes nothing from stdout."""
+    say(whole if as_object and whole is not None else lines)
+    if output is None or page is None:
+        return
     try:
         with whole_file(output) as out:
             out.write(page)
     except OSError as error:
         raise KedgeError(f"{output}: cannot write: {error.strerror}") from None
+    click.echo(f"\nHTML report: {output}", err=as_object)
+
+
+def _rendered(whole: dict[str, Any] | None) -> str:
+    from telemetry_proc.page import render_page  # noqa: PLC0415 - plotly takes its time to load
+
+    return render_page(whole)
 
 
 def _compared(conn: apsw.Connection, compare: str) -> list[Report]:
@@ -114,32 +151,22 @@ def _compared(conn: apsw.Connection, compare: str) -> list[Report]:
     return [build_report(conn, session) for session in sessions]
 
 
-def _read_saved(saved: Path) -> dict[str, Any]:
-    """Raises `UsageError` for a file that is no report of a version that this program knows."""
+def _show_saved(saved: Path, output: Path | None, *, as_object: bool) -> None:
+    _refuse_output(output, saved)
+    whole = read_saved(saved)
     try:
-        found = json.loads(saved.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise UsageError(f"{saved}: not a report.json: it does not read as JSON") from None
-    version = found.get("schema_version") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not isinstance(version, int) or not isinstance(found.get("session"), dict):
-        raise UsageError(f"{saved}: not a report.json: it has no schema_version and session")
-    if version > JSON_SCHEMA_VERSION:
-        raise UsageError(f"{saved}: schema_version {version} is newer than this program's {JSON_SCHEMA_VERSION}")
-    return found
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON's")
-
-
-def _show_saved(whole: dict[str, Any], output: Path | None, *, as_object: bool) -> None:
-    if output is not None:
-        _write_page(output, whole)
-    page = whole.get("page")
-    lines = [in_one_line(str(line)) for line in page] if isinstance(page, list) else []
-    say(whole if as_object else lines)
-    if output is not None:
-        click.echo(f"\nHTML report: {output}", err=as_object)
+        page = None if output is None else _rendered(whole)
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+    ) as error:  # parts of the wrong kind; a report of our own has none
+        raise UsageError(f"{saved}: not a report.json: a part of it is not what it should be: {error}") from None
+    _show(whole, page_of(whole), output, page, as_object=as_object)
+    wrong = saved_disagreement(whole)
+    if wrong is not None:
+        raise IntegrityError(f"{saved}: {wrong}")
 
 
 def _refuse_to_conclude(reports: Sequence[Report]) -> None:

@@ -14,8 +14,12 @@ DEFINITIONS = {
     "binding share": "of the windows that met one condition, how many the other one held back",
     "capture": "what a fill earned at once against mid: s (mid - price)/mid, s = +1 bought, -1 sold",
     "drift": "what the market then did to it: s (later mid - mid)/mid",
+    "interval": "how sure a number is, over sessions only: the ticks and fills of one session share its luck",
+    "onset": "the exceedance, of the trip's sign, since which no window was without one",
     "markout": "capture + drift; positive is good for us",
     "replay OK": "the guard's own code, run over the stored errors, gave every recorded window and the recorded trip",
     "effective n": "independent values that would be worth as much as the autocorrelated ones",
-    "truly saturated": "for 100 errors or more, over half of the next 100 lie beyond the label's beta on one side",
+    "saturated stretch": "for 100 errors or more, over half of the next 100 lie at or beyond the label's beta on one "
+    "side; it is ambiguous, and not scored, where its level is within 20% of beta or the record cuts it",
+    "clean shift": "errors that all stand, from the onset on, at the median |error| between onset and trip",
 }

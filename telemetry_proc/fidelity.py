@@ -16,6 +16,7 @@ with fewer errors than a window. None of them changes a verdict of the guard tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -86,7 +87,8 @@ def replay(
     """
     stated = _is_stated(columns)
     trip_tick = trips[0].tick if trips else None
-    if columns.tick.size and not stated.any() and np.isnan(columns.anchor_error_bps).all():
+    is_silent = not stated.any() and bool(np.isnan(columns.anchor_error_bps).all())
+    if is_silent and (columns.tick.size or settings is None):
         reason = "no anchor error is on record"
         return Fidelity("not recorded", recorded_trip_tick=trip_tick, may_hide_a_breach=True, hiding=(reason,))
     if settings is None:
@@ -248,7 +250,8 @@ def _of_context(ran: _Run, trip: GuardTrip, tick: int) -> Disagreement | None:
     for name, recomputed in held.items():
         if name in trip.context and trip.context[name] != recomputed:
             said = trip.context[name]
-            return Disagreement(tick, name, said if isinstance(said, int | float) else None, recomputed)
+            is_number = isinstance(said, int | float) and math.isfinite(said)
+            return Disagreement(tick, name, said if is_number else None, recomputed)
     return None
 
 

@@ -162,7 +162,11 @@ def event_marks(
     """Lines for the events between two ticks, and their letters above; neighbours share one label."""
     shapes, notes = [], []
     group: list[Mapping[str, Any]] = []
-    inside = [event for event in events if first <= event["tick"] <= last and event["kind"] in EVENT_STYLE]
+    inside = [
+        event
+        for event in events
+        if event.get("kind") in EVENT_STYLE and (tick := number(event, "tick")) is not None and first <= tick <= last
+    ]
     for event in inside:
         _letter, colour, dash = EVENT_STYLE[event["kind"]]
         shapes.append(upright(event["tick"], colour, dash, f"event-{event['kind']}"))

@@ -1,7 +1,7 @@
 """The figures over many sessions.
 
 What they need of report.json, under `across`: `operating`, a list of points with `false_per_100_sessions`,
-`false_low`, `false_high`, `delay_ticks`, `role` (live, recommended, frontier, shadow or other) and the four
+`false_low`, `false_high`, `delay_s`, `role` (live, recommended, frontier, shadow or other) and the four
 thresholds; `sessions`, a list with `number`, `started_at`, `first_exceedance_tick` and `trip_tick`.
 """
 
@@ -42,11 +42,11 @@ def operating(report: Any) -> Figure | None:
                 "mode": "lines+markers" if role == "frontier" else "markers",
                 "name": name,
                 "x": x,
-                "y": [number(point, "delay_ticks") for point in own],
+                "y": [number(point, "delay_s") for point in own],
                 "text": [" / ".join(f"{number(point, key) or 0:g}" for key in SETTING) for point in own],
                 "marker": {"color": colour, "symbol": symbol, "size": size},
                 "error_x": {**error_bars(x, ends), "color": colour},
-                "hovertemplate": "%{text}<br>%{x:.2f} false per 100, delay %{y:.1f} ticks<extra></extra>",
+                "hovertemplate": "%{text}<br>%{x:.2f} false per 100, delay %{y:.1f} s<extra></extra>",
             }
         )
     if not data:
@@ -56,7 +56,7 @@ def operating(report: Any) -> Figure | None:
         "layout": layout(
             400,
             "false trips per 100 calm sessions",
-            "mean delay (restricted), ticks",
+            "mean delay (restricted), s",
             hovermode="closest",
             xaxis={"rangemode": "tozero"},
             yaxis={"rangemode": "tozero"},

@@ -71,7 +71,7 @@ def guard(report: Any) -> Figure | None:
     bias, pct = number(plots, "guard", "bias_threshold_bps"), number(plots, "guard", "prevalence_pct")
     marks, notes = event_marks(entries(plots, "events"), *span)
     traces = [
-        _timed("|mean|", mean, "bps", ORANGE, "%{y:.2f} bps", plots),
+        line("|mean|", items(mean, "tick"), items(mean, "bps"), ORANGE, hovertemplate="%{y:.2f} bps"),
         line("share", items(share, "tick"), items(share, "pct"), GREEN, yaxis="y2", hovertemplate="%{y:.0f}%"),
     ]
     levels = [] if bias is None else [level(bias, RED)]
@@ -118,8 +118,8 @@ def prices(report: Any) -> Figure | None:
         "price, quote per base",
         xaxis={**tick_axis(*span), "anchor": "y2"},
         yaxis={"domain": [0.42, 1], "tickformat": "~g"},
-        yaxis2=axis("held", domain=[0, 0.34]),
-        yaxis3=axis("value", overlaying="y2", side="right", showgrid=False),
+        yaxis2=axis("held", domain=[0, 0.34], tickformat=",.7~g"),
+        yaxis3=axis("value", overlaying="y2", side="right", showgrid=False, tickformat=",.7~g"),
         shapes=marks,
         annotations=notes,
         meta={"fit": ["y", "y2", "y3"]},
@@ -166,7 +166,7 @@ def _closeup(report: Any, plots: Part, window: Part) -> Figure:
     levels = [] if bias is None else [level(bias, RED), level(-bias, RED)]
     levels += [] if pct is None else [level(pct, RED, yref="y2")]
     return {
-        "data": with_lone_points(traces),
+        "data": [_counted(trace) for trace in with_lone_points(traces)],
         "layout": layout(
             430,
             "tick",
@@ -178,6 +178,13 @@ def _closeup(report: Any, plots: Part, window: Part) -> Figure:
             annotations=notes,
         ),
     }
+
+
+def _counted(trace: dict[str, Any]) -> dict[str, Any]:
+    """A line over every tick without the list of them: plotly counts from the first one on."""
+    if trace["mode"] != "lines":
+        return trace
+    return {**{key: value for key, value in trace.items() if key != "x"}, "x0": next(iter(trace["x"]), 0), "dx": 1}
 
 
 def _floor_tick(report: Any) -> float | None:

@@ -9,7 +9,7 @@ import apsw
 from pydantic import ValidationError
 
 from shared.settings import AnchorSaturationGuard
-from telemetry_proc.reading import session_rows
+from telemetry_proc.reading import INTEGER_MAX, session_rows
 
 GUARD = "anchor_saturation_guard"
 
@@ -27,7 +27,7 @@ def guard_settings(config_json: str | None) -> AnchorSaturationGuard | None:
         block = json.loads(config_json or "null")["strategy"][GUARD]
         recorded = {name: block[name] for name in AnchorSaturationGuard.model_fields}
         return AnchorSaturationGuard.model_validate(recorded)
-    except (ValueError, TypeError, KeyError, ValidationError):
+    except (ValueError, TypeError, KeyError, ValidationError, RecursionError):
         return None
 
 
@@ -35,7 +35,7 @@ def trip_context(context_json: str | None) -> dict[str, Any]:
     """What the breaker saw, as it wrote it; empty if it wrote nothing that reads as a JSON object."""
     try:
         context = json.loads(context_json or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return context if isinstance(context, dict) else {}
 
@@ -48,4 +48,4 @@ def guard_trips(conn: apsw.Connection, session_id: int) -> tuple[GuardTrip, ...]
 
 
 def _whole(value: object) -> int | None:
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) <= INTEGER_MAX else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from telemetry_proc.agreement import Agreement
 from telemetry_proc.answers import setting_words, waiting_words
 from telemetry_proc.grid import Grid, Setting
-from telemetry_proc.labels import LabelSpec
 from telemetry_proc.ladder import Explanation
 from telemetry_proc.report_text import rung_line
 from telemetry_proc.series_cache import SessionSeries
+from telemetry_proc.sessions import RUNNING, Session, pick_latest
 from telemetry_proc.whatif import SettingSummary, WhatIf
 from telemetry_proc.wording import clock_time, count, duration, pct
 
@@ -18,16 +18,39 @@ SETTINGS_LISTED_MAX = 60
 _HEAD = f"{'lookback':>8}  {'bias bps':>8}  {'prev bps':>8}  {'prev %':>6}"
 
 
-def replay_lines(found: Sequence[SessionSeries]) -> Iterator[str]:
+class Unreadable(NamedTuple):
+    """A session with a stored value that makes no sense, and a clause that names both."""
+
+    session: Session
+    complaint: str
+
+
+def replay_lines(found: Sequence[SessionSeries | Unreadable]) -> Iterator[str]:
     """A line a session, its reservations below it, and how many of all agreed."""
     for one in found:
+        if isinstance(one, Unreadable):
+            yield f"{one.complaint}: UNREADABLE"
+            continue
         yield replay_line(one)
         yield from (f"  {note}" for note in one.fidelity.notes)
     if len(found) > 1:
-        agreed = sum(one.fidelity.state == "ok" for one in found)
-        wrong = sum(one.fidelity.state == "mismatch" for one in found)
-        rest = len(found) - agreed - wrong
-        yield f"{count(len(found), 'session')}: {agreed:,} OK, {wrong:,} MISMATCH, {rest:,} with nothing to compare"
+        states = ["unreadable" if isinstance(one, Unreadable) else one.fidelity.state for one in found]
+        agreed, wrong, broken = (states.count(state) for state in ("ok", "mismatch", "unreadable"))
+        rest = len(found) - agreed - wrong - broken
+        unreadable = f", {broken:,} UNREADABLE" if broken else ""
+        yield (
+            f"{count(len(found), 'session')}: {agreed:,} OK, {wrong:,} MISMATCH{unreadable}, {rest:,} with nothing to "
+            "compare"
+        )
+
+
+def complaints(found: Sequence[SessionSeries | Unreadable]) -> Iterator[str]:
+    """For the error that ends a command: what is wrong with each of them, if anything is."""
+    for one in found:
+        if isinstance(one, Unreadable):
+            yield one.complaint
+        elif one.fidelity.state == "mismatch":
+            yield mismatch_line(one)
 
 
 def replay_line(one: SessionSeries) -> str:
@@ -137,37 +160,52 @@ def _part(number: int, share_pct: float | None) -> str:
     return count(number) if share_pct is None else f"{count(number)} ({pct(share_pct)})"
 
 
-def whatif_lines(found: SessionSeries, live: Setting, answers: Sequence[WhatIf]) -> Iterator[str]:
-    """A line a setting; which one was live; what could not be compared."""
+def whatif_lines(
+    found: SessionSeries, unnamed: Setting, answers: Sequence[WhatIf], hiding: Sequence[str]
+) -> Iterator[str]:
+    """A line a setting; which one was live; what could not be compared, and what may have gone unseen."""
     yield replay_line(found)
     if found.settings is None:
-        yield f"thresholds not on record; those not named are the defaults {setting_words(live)}"
+        yield f"thresholds not on record; those not named are the defaults {setting_words(unnamed)}"
+    if found.session.status == RUNNING:
+        yield 'still running: "never" is only so far'
     yield ""
     yield f"{_HEAD}  first trip"
     for answer in answers:
         trip = answer.outcome if answer.first_trip_tick is None else f"tick {answer.first_trip_tick:,}"
-        mark = "  <- live" if answer.setting == live and found.settings is not None else ""
+        mark = "  <- live" if answer.setting == unnamed and found.settings is not None else ""
         yield f"{_columns(answer.setting)}  {trip}{mark}"
-    if found.fidelity.may_hide_a_breach:
-        yield ""
-        yield f'"never" must not be believed here: {"; ".join(found.fidelity.hiding)}.'
-    yield "What would have happened in one session; which setting is better, one session cannot say."
+    yield ""
+    if hiding:
+        yield f"A trip may have gone unseen, earlier than told here or where it says never: {'; '.join(hiding)}."
+    if any(answer.prevalence_threshold_bps > answer.bias_threshold_bps for answer in answers):
+        yield "Computed, but refused by the configuration: a prevalence bps above the bias bps."
+    yield "This is what would have happened in one session; which setting is better, one session cannot say."
 
 
 def sweep_lines(
-    found: Sequence[SessionSeries], kept: Sequence[SessionSeries], grid: Grid, lines: Sequence[SettingSummary]
+    found: Sequence[SessionSeries],
+    kept: Sequence[SessionSeries],
+    hiding: Sequence[int],
+    grid: Grid,
+    lines: Sequence[SettingSummary],
 ) -> Iterator[str]:
-    """Every setting where they are few; else those that differ from the middle of the grid in one threshold."""
+    """Every setting where they are few; else those that differ from the middle of the grid in one threshold.
+
+    `found` were read; `kept` have errors on record, and in those numbered `hiding` a trip may have gone unseen.
+    """
     left = len(found) - len(kept)
     uncompared = sum(one.fidelity.state != "ok" for one in kept)
-    hiding = sum(one.fidelity.may_hide_a_breach for one in kept)
+    running = sum(one.session.status == RUNNING for one in kept)
     yield f"{count(len(kept), 'session')} x {count(grid.size, 'setting')}"
     if left:
         yield f"{count(left, 'session')} not recorded: no anchor error on any tick, which is not the same as calm"
     if uncompared:
         yield f"{count(uncompared, 'session')} with no recorded guard state to compare"
     if hiding:
-        yield f'{count(hiding, "session")} in which "never" must not be believed: ticks are missing or were never armed'
+        yield f'{count(len(hiding), "session")} in which a trip may have gone unseen, so "never" must not be believed'
+    if running:
+        yield f'{count(running, "session")} still running, so "never" is only so far'
     shown = list(lines)
     centre = _centre(grid, kept)
     if len(shown) > SETTINGS_LISTED_MAX:
@@ -184,22 +222,15 @@ def sweep_lines(
         )
 
 
-def label_lines(spec: LabelSpec, agreed: Agreement) -> Iterator[str]:
-    """What the judgement rests on."""
-    yield (
-        f"LABEL    saturated: beyond {spec.beta_bps:g} bps ({spec.beta_source}) for {spec.persist_ticks} errors; "
-        f"digest {spec.digest}"
-    )
-    judged = agreed.losing + agreed.gaining
-    if judged:
-        yield f"         fills lost in {agreed.losing} of {judged} such stretches with enough of them"
-
-
 def _centre(grid: Grid, kept: Iterable[SessionSeries]) -> Setting:
-    """The newest recorded setting that the grid holds, else the grid's middle."""
-    for one in sorted(kept, key=lambda one: one.session.session_id, reverse=True):
-        if one.settings is not None and grid.index_of(Setting.of(one.settings)) is not None:
-            return Setting.of(one.settings)
+    """The latest session's recorded setting if the grid holds it, the one before its otherwise; else its middle."""
+    recorded = {
+        one.session: Setting.of(one.settings)
+        for one in kept
+        if one.settings is not None and grid.index_of(Setting.of(one.settings)) is not None
+    }
+    if recorded:
+        return recorded[pick_latest(list(recorded))]
     return Setting._make(axis[len(axis) // 2] for axis in grid)
 
 

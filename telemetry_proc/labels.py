@@ -27,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.saturation import NANO_PER_BPS, to_nano_bps
-from telemetry_proc.survival import Bools
 from telemetry_proc.tick_columns import Floats, Ints
+
+Bools = npt.NDArray[np.bool_]
 
 
 class LabelSpec(NamedTuple):
@@ -94,6 +95,8 @@ def episodes(error_nano_bps: Ints, starts: Ints, spec: LabelSpec) -> tuple[Episo
     neither an episode to be caught nor calm in which a trip is false. A saturation that touches a start or the end of
     the record before it has persisted is ambiguous too: nobody knows how long it lasted.
     """
+    assert spec.beta_bps > 0
+    assert spec.horizon_ticks > 1
     found: list[Episode] = []
     for low, high in _stretches(len(error_nano_bps), starts):
         errors = error_nano_bps[low:high]
@@ -125,7 +128,7 @@ def calm_stretches(n: int, starts: Ints, found: Sequence[Episode]) -> tuple[tupl
 
 
 def _stretches(n: int, starts: Ints) -> Iterator[tuple[int, int]]:
-    borders = [*starts.tolist(), n]
+    borders = [0, *starts.tolist(), n]
     return ((low, high) for low, high in pairwise(borders) if low < high)
 
 

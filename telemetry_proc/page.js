@@ -128,7 +128,7 @@
       if (trace.type === "heatmap") {
         trace.z.forEach((row, at) => row.forEach((z, column) => lines.push([trace.name, trace.x[column], trace.y[at], z ?? ""].join("\t"))));
       } else {
-        trace.x.forEach((x, at) => lines.push([trace.name, x, trace.y[at] ?? "", ""].join("\t")));
+        trace.y.forEach((y, at) => lines.push([trace.name, trace.x ? trace.x[at] : trace.x0 + at, y ?? "", ""].join("\t")));
       }
     }
     return lines.join("\n") + "\n";

@@ -11,12 +11,13 @@ from shared.clock import iso_utc
 from telemetry_proc.wording import in_one_line
 
 _LABEL = re.compile(r"^(?=.{8} \S)([A-Z]+(?: [A-Z]+)*) +(\S.*)$")
-_ALIGNED = re.compile(r"\S {3,}\S|\S {2,}\S.*\S {2,}\S")
+_ALIGNED = re.compile(r"\S {3,}\S|[^.\s] {2}\S.*[^.\s] {2}\S")
+_QUESTION = re.compile(r"^([A-Z][^.?]{6,60}\?) ")
 _WORD_UNITS = {"bps": "bps", "pct": "%", "ticks": "ticks", "errors": "errors", "s": "s", "quote": "quote", "ms": "ms"}
-_DECIMALS = {"bps": 2, "pct": 1, "s": 1, "quote": 4}
+_DECIMALS = {"bps": 2, "pct": 1, "s": 1, "seconds": 1, "quote": 4}
 _DASH = "–"
 _LONG = 40
-_ROWS_AT_ONCE = 16
+_ROWS_AT_ONCE = 24
 _LIVE = ' class="live"'
 
 NOT_RECORDED = "not recorded"
@@ -34,6 +35,8 @@ def none(text: str) -> str:
 
 def named(key: str) -> str:
     """A key of the report as people read it: `abs_p95_bps` is "abs p95, bps"."""
+    if key.isupper():
+        return key  # a name from the record, not one of ours
     words = key.split("_")
     unit = _WORD_UNITS.get(words[-1]) if len(words) > 1 else None
     return f"{' '.join(words[:-1])}, {unit}" if unit else " ".join(words)
@@ -61,7 +64,9 @@ def _number(key: str, value: Any) -> str:
     if isinstance(value, int):
         return iso_utc(value) if key.endswith("ts_ns") else f"{value:,}"
     decimals = _DECIMALS.get(key.rpartition("_")[2])
-    return f"{value:.5g}" if decimals is None else f"{value:,.{decimals}f}"
+    if decimals is None and abs(value) < 1_000:
+        return f"{value:.4g}"
+    return f"{value:,.{2 if decimals is None else decimals}f}"
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], live: int | None = None) -> str:
@@ -163,7 +168,7 @@ def _block(label: str, lines: Sequence[str]) -> str:
             parts.append(f'<pre class="mono" tabindex="0">{aligned}</pre>')
             columns = []
         if line:
-            parts.append(f"<p>{html(line)}</p>")
+            parts.append("<p>" + _QUESTION.sub(r"<b>\1</b> ", html(line)) + "</p>")
     text = "".join(parts)
     if not label:
         return f'<div><div class="wholly">{text}</div></div>'

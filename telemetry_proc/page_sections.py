@@ -14,6 +14,11 @@ _MARKOUTS_MAX = 200
 _MODES_MAX = 200
 _RESULTS_MAX = 60
 
+_MARKOUT_KEYS = ("error_bin", "side", "horizon", "fills", "fills_dropped", "notional_quote", "capture_bps", "drift_bps",
+                 "markout_bps", "markout_interval_bps", "net_quote")  # fmt: skip
+_EFFECT_KEYS = ("bias_threshold_bps", "direction", "trip_tick", "fills_avoided", "loss_avoided_quote",
+                "income_forgone_quote", "net_quote", "net_low_quote", "net_high_quote", "ticks_unseen")  # fmt: skip
+
 _RUNGS = (
     ("error", "(a) |error| at the bias threshold"),
     ("mean", "(b) |window mean| at the bias threshold"),
@@ -159,17 +164,63 @@ def _ladder(report: Any) -> Part:
 
 
 def distribution(report: Any) -> str:
-    """Zones, quantiles, nulls, modes; and whatever else the distribution holds."""
+    """Zones and nulls; then all errors, parts of them and the guard's window side by side."""
     error = part(report, "error")
     if not error:
         return none("The distribution is not in this report.")
-    named_apart = ("zones", "abs_error", "nulls", "by_anchor_mode")
-    moments = {key: value for key, value in error.items() if key not in named_apart and _plain(value)}
-    by_mode = [{"anchor_mode": mode, **part(error, "by_anchor_mode", mode)} for mode in part(error, "by_anchor_mode")]
-    found = records("Time in zone", entries(error, "zones"))
-    found += pairs("Quantiles of |error|", part(error, "abs_error")) + pairs("Moments", moments)
-    found += pairs("Ticks without an error", part(error, "nulls"))
-    return f'<div class="tables">{found}{_nested(error, named_apart)}</div>' + records("By anchor mode", by_mode)
+    nulls, statuses = part(error, "nulls"), part(error, "nulls", "statuses")
+    hidden = {"statuses", "by_market_status"} if statuses else set()
+    small = records("Time in zone", entries(error, "zones")) + pairs("Signs", part(error, "signs"))
+    small += pairs("Ticks without an error", {key: value for key, value in nulls.items() if key not in hidden})
+    small += records("By market status", [{"status": name, **part(statuses, name)} for name in statuses])
+    return f'<div class="tables">{small}</div>{_side_by_side(error)}'
+
+
+_STATISTICS = (
+    ("n", "n"),
+    *((name, name) for name in ("mean", "median", "sd", "mad", "skew")),
+    *((f"|x| {name.replace('p999', 'p99.9')}", name) for name in ("p50", "p75", "p90", "p95", "p99", "p999", "max")),
+    *((f"|x| >= {level} bps, %", f"pct_{level}bps") for level in (5, 6, 7, 8)),
+    ("lag-1 autocorrelation", "rho_1"),
+    ("autocorrelation time", "tau_int"),
+    ("independent values", "effective_n"),
+    ("sd of the window's mean", "window_sd"),
+    ("its sigmas to the threshold", "sigma_to_threshold"),
+)
+
+
+def _side_by_side(error: Part) -> str:
+    """A row a statistic, a column a sample: bps, but for the share, which is in percent."""
+    samples = {"all errors": _statistics(error)}
+    samples |= {f"{side} the trip": _statistics(part(error, f"{side}_trip")) for side in ("before", "after")}
+    samples |= {f"anchor {mode}": _statistics(found) for mode, found in part(error, "by_anchor_mode").items()}
+    rolling = part(error, "rolling")
+    samples["window mean"] = _statistics(part(rolling, "mean")) | {"n": number(rolling, "windows")}
+    samples["window share, %"] = _statistics(part(rolling, "share"))
+    kept = {name: found for name, found in samples.items() if any(value is not None for value in found.values())}
+    rows = [
+        [said, *(_DASH if found.get(key) is None else _compact(found[key]) for found in kept.values())]
+        for said, key in _STATISTICS
+        if any(found.get(key) is not None for found in kept.values())
+    ]
+    return table("Side by side, in bps", ["", *map(str, kept)], rows) if rows else ""
+
+
+def _statistics(sample: Any) -> dict[str, Any]:
+    """The statistics of a sample by their names without unit, from wherever the report has them."""
+    levels = ("errors", "abs_error", "abs_mean", "share", "at_or_above", "autocorrelation")
+    found: dict[str, Any] = {"window_sd": number(sample, "window_noise", "sd_bps")}
+    found["sigma_to_threshold"] = number(sample, "window_noise", "sigma_to_threshold")
+    for values in (part(sample), part(sample, "errors"), *(part(sample, level) for level in levels),
+                   *(part(sample, "errors", level) for level in levels)):  # fmt: skip
+        for key in values:
+            if number(values, str(key)) is not None:
+                found.setdefault(str(key).removesuffix("_bps").removesuffix("_pct"), values[key])
+    return found
+
+
+def _compact(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def _plain(value: Any) -> bool:
@@ -185,9 +236,9 @@ def what_if(report: Any) -> str:
 def trades(report: Any) -> str:
     """Markouts, other thresholds, sums."""
     rows, other = entries(report, "markouts"), entries(report, "counterfactual")
-    found = records("Markouts of all fills", entries(report, "markouts_all"))
-    found += records(f"Markouts by |error|{_only(rows, _MARKOUTS_MAX)}", rows[:_MARKOUTS_MAX])
-    found += records("Another bias threshold, against the session's own", other)
+    found = records("Markouts of all fills", entries(report, "markouts_all"), _MARKOUT_KEYS)
+    found += records(f"Markouts by |error|{_only(rows, _MARKOUTS_MAX)}", rows[:_MARKOUTS_MAX], _MARKOUT_KEYS)
+    found += records("Another bias threshold, against the session's own", other, _EFFECT_KEYS)
     sums = pairs("What changed hands", part(report, "money")) + pairs("Orders", part(report, "orders"))
     return f'{found}<div class="tables">{sums}</div>'
 

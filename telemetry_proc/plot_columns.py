@@ -85,10 +85,10 @@ def _read_page(
     first, width, begin, end = span
     extremes = "".join(f", min({name}), max({name})" for name in present)
     sql = (
-        f"SELECT (tick - {first}) / {width}{extremes} FROM system_metrics "  # noqa: S608 - numbers and our own names
+        f"SELECT (tick - ?) / ?{extremes} FROM system_metrics "  # noqa: S608 - names from PLOT_COLUMNS
         "WHERE session_id = ? AND tick BETWEEN ? AND ? GROUP BY 1"
     )
-    for bucket, *values in conn.execute(sql, (session_id, begin, end)):
+    for bucket, *values in conn.execute(sql, (first, width, session_id, begin, end)):
         for at, name in enumerate(present):
             low, high = values[2 * at : 2 * at + 2]
             if low is not None:  # then neither is the largest

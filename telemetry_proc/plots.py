@@ -12,7 +12,7 @@ The object that `plots_of` returns is part of report.json. Its keys, ticks being
     events          list of tick, kind, label
     events_left_out how many more there were
     error           tick, bps, offset_s           signed anchor error; offset_s counts from begin_ms
-    mean, share     tick, bps or pct, offset_s    |mean| and share of the guard's window while it is armed
+    mean, share     tick, bps or pct              |mean| and share of the guard's window while it is armed
     coverage        to_tick, null_pct, missing_pct, unarmed_pct   stretch i ends with to_tick[i]
     windows         list of label, kind, tick, first_tick, error_bps, mean_bps, share_pct: one element a tick
     exceedance      bps, and for raw, mean, calm, episode the percentage of ticks at or above it
@@ -43,6 +43,7 @@ WINDOW_AFTER = 300
 _WINDOW_MARGIN = 50  # an event nearer than this to the end of a window gets one of its own
 _CURVE_POINTS = 240
 _LAGS = 200
+_DECIMALS = 3  # of bps and of percent
 
 EventKind = Literal["trip", "error", "mean", "prevalence", "restart", "mode"]
 _RANK: dict[EventKind, int] = {"trip": 0, "error": 1, "mean": 2, "prevalence": 3, "restart": 4, "mode": 5}
@@ -90,7 +91,7 @@ def plots_of(
         "guard": None if settings is None else settings.model_dump(),
         "events": [event._asdict() for event in sorted(shown)],
         "events_left_out": len(events) - len(shown),
-        "error": _series(columns, measured, errors, "bps"),
+        "error": _series(columns, measured, errors, "bps", timed=True),
         "mean": _series(columns, measured, np.abs(window.mean_bps), "bps"),
         "share": _series(columns, measured, window.share_pct, "pct"),
         "coverage": _coverage(columns, measured, window),
@@ -145,19 +146,20 @@ def _window(series: Series, settings: AnchorSaturationGuard | None) -> _Window:
     return window
 
 
-def _series(columns: TickColumns, at: Ints, values: Floats, unit: str) -> dict[str, Any]:
+def _series(columns: TickColumns, at: Ints, values: Floats, unit: str, *, timed: bool = False) -> dict[str, Any]:
     """An overview of values on the rows `at`: the capped points, and a None where a stretch is without any."""
     ticks = columns.tick[at]
     picks = min_max(ticks, values)
-    points: dict[str, Any] = {"tick": [], unit: [], "offset_s": []}
+    points: dict[str, Any] = {"tick": [], unit: []} | ({"offset_s": []} if timed else {})
     if not len(picks):
         return points
-    stamps = columns.ts_ns[at[picks]]
-    offsets = np.where(stamps == NOT_RECORDED, np.nan, (stamps - columns.ts_ns[0]) / 1e9)
     breaks = _breaks(ticks, values, picks, POINTS_MAX)
     points["tick"] = np.insert(ticks[picks], breaks, ticks[picks[breaks - 1]] + 1).tolist()
-    points[unit] = _listed(np.insert(values[picks], breaks, np.nan), 4)
-    points["offset_s"] = _listed(np.insert(offsets, breaks, np.nan), 1)
+    points[unit] = _listed(np.insert(values[picks], breaks, np.nan), _DECIMALS)
+    if timed:
+        stamps = columns.ts_ns[at[picks]]
+        offsets = np.where(stamps == NOT_RECORDED, np.nan, (stamps - columns.ts_ns[0]) / 1e9)
+        points["offset_s"] = _listed(np.insert(offsets, breaks, np.nan), 1)
     return points
 
 
@@ -227,7 +229,7 @@ def _windows(columns: TickColumns, measured: Ints, window: _Window, events: Sequ
         for name, values in series.items():
             every = np.full(end - begin + 1, np.nan)
             every[columns.tick[rows] - begin] = values[rows]
-            found[-1][name] = _listed(every, 4)
+            found[-1][name] = _listed(every, _DECIMALS)
     return found
 
 

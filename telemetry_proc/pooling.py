@@ -87,14 +87,14 @@ def labelled(
     seen: set[bytes] = set()
     for session, series, fidelity in loaded:
         reason = _unusable(series, fidelity)
-        fingerprint = _fingerprint(series)
-        if reason is None and fingerprint in seen:
+        beginning = fingerprint(series)
+        if reason is None and beginning in seen:
             reason = "the same errors as another session"
         if reason is not None:
             left_out[reason] += 1
             continue
-        if fingerprint is not None:
-            seen.add(fingerprint)
+        if beginning is not None:
+            seen.add(beginning)
         found = episodes(series.error_nano_bps, series.starts, spec)
         missing = series.facts.missing_ticks > 0
         yield LabelledSession(
@@ -108,6 +108,14 @@ def labelled(
             episodes=found,
             complete=not (missing and fidelity.may_hide_a_breach),
         )
+
+
+def fingerprint(series: Series) -> bytes | None:
+    """Of the first errors: two sessions with the same one are one tape or simulation. None: too few to tell by."""
+    beginning = series.error_nano_bps[:_FINGERPRINT_ERRORS]
+    if len(beginning) < _FINGERPRINT_ERRORS or len(np.unique(beginning)) < _FINGERPRINT_VALUES_MIN:
+        return None
+    return hashlib.sha256(beginning.tobytes()).digest()
 
 
 def post_trip_ratio(series: Series, trip_tick: int) -> float | None:
@@ -200,13 +208,6 @@ def _unusable(series: Series, fidelity: Fidelity) -> str | None:
     if (series.ts_ns == NOT_RECORDED).any() or (np.diff(series.ts_ns) < 0).any():
         return "ticks without a time, or with a clock that ran backwards"
     return None
-
-
-def _fingerprint(series: Series) -> bytes | None:
-    beginning = series.error_nano_bps[:_FINGERPRINT_ERRORS]
-    if len(beginning) < _FINGERPRINT_ERRORS or len(np.unique(beginning)) < _FINGERPRINT_VALUES_MIN:
-        return None
-    return hashlib.sha256(beginning.tobytes()).digest()
 
 
 def _sessions(n: int) -> str:

@@ -128,10 +128,7 @@ def recommend(
 
     Raises `UsageError` if the live setting is not one of the grid, with which nothing could be compared.
     """
-    column = found.grid.index_of(live)
-    if column is None:
-        raise UsageError(f"the grid must hold the live setting {_named(live)}, to compare with")
-    held = newest(found)
+    column, held = _column_of(found, live), newest(found)
     days = len(np.unique(found.day))
     at_live = operating(found, live, column, rng)
     enough = not any(judge_setting(at_live, budgets, days).shortfall)
@@ -142,8 +139,7 @@ def recommend(
     if doubt:
         judged = judged._replace(verdict=Verdict.NOT_ENOUGH_DATA, would_change_it=(f"a label to trust: {doubt}",))
     reasons = _against_a_change(found, held, column, judged, choice, judgement, budgets)
-    other = choice is not None and choice.column != column
-    candidate = found.grid.settings(choice.column) if choice and other else None
+    candidate = found.grid.settings(choice.column) if choice and choice.column != column else None
     return Recommendation(
         action="keep" if reasons else "change",
         judged=judged,
@@ -165,7 +161,7 @@ def recommend(
         holdout=judgement,
         overfitting=overfitting_probability(found, found.grid.configurable().ravel(), budgets.max_false),
         prevalence_bound=bound,
-        edge=choice.edge if choice and other else (),
+        edge=choice.edge if choice and candidate else (),
         frontier=frontier(found),
         beaten_by=beaten_by(found, column),
         reasons=reasons,
@@ -208,6 +204,13 @@ def recommendation_json(result: Recommendation) -> dict[str, Any]:
     """The same keys as `Recommendation` and the records in it; the budgets' shares as `1/20`, missing numbers null."""
     said: dict[str, Any] = as_json(result)
     return said | {"budgets": _budgets_json(result.budgets)}
+
+
+def _column_of(found: Outcomes, live: Setting) -> int:
+    column = found.grid.index_of(live)
+    if column is None:
+        raise UsageError(f"the grid must hold the live setting {_named(live)}, to compare with")
+    return column
 
 
 def _search(

@@ -3,25 +3,25 @@
 `Report` is the whole answer. `wording.as_json` gives it to programs: one object whose keys are the field names, units
 included, None as null; docs/calibration.md explains them. Where the replay disagrees with the record
 (`guard.fidelity` is `mismatch`, `guard.disagreement` says where first), everything that would rest on the guard is
-withheld: `explanation`, `what_if`, `counterfactual`.
+withheld: `explanation`, `what_if`, `counterfactual`, `labels.score`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apsw
 import numpy as np
 
 from shared.settings import AnchorSaturationGuard
-from telemetry_proc.answers import Answers, answers_to
+from telemetry_proc.answers import Answers, Unseen, answers_to
 from telemetry_proc.distribution import Distribution, distribution
 from telemetry_proc.fidelity import replay
 from telemetry_proc.grid import Setting
 from telemetry_proc.guard_record import GUARD, guard_settings, guard_trips
 from telemetry_proc.guard_state import Guard, guard_state
-from telemetry_proc.labels import LabelSpec, episodes
+from telemetry_proc.labels import Episode, LabelSpec, episodes
 from telemetry_proc.ladder import Explanation, explain
 from telemetry_proc.markout_table import MarkoutRow
 from telemetry_proc.plot_columns import read_plot_columns
@@ -33,6 +33,7 @@ from telemetry_proc.session_facts import (
     SessionHead,
     Ticks,
     Trip,
+    cancel_latency_ticks,
     read_mode_changes,
     read_trips,
     session_head,
@@ -40,9 +41,10 @@ from telemetry_proc.session_facts import (
     ticks_of,
 )
 from telemetry_proc.sessions import JSON_SCHEMA_VERSION, Session
-from telemetry_proc.study import Labels, WhatIfTable, fill_study, labels_of, what_if_around
+from telemetry_proc.study import Labels, Quoting, Score, WhatIfTable, fill_study, labels_of, score_of, what_if_around
 from telemetry_proc.tick_columns import TickColumns, read_ticks
 from telemetry_proc.trading import Money, Orders, money, orders
+from telemetry_proc.wording import count
 
 
 class Report(NamedTuple):
@@ -62,6 +64,7 @@ class Report(NamedTuple):
     what_if: WhatIfTable | None
     markouts: tuple[MarkoutRow, ...]
     markouts_all: tuple[MarkoutRow, ...]
+    markouts_while_waiting: tuple[MarkoutRow, ...] | None
     counterfactual: tuple[dict[str, Any], ...] | None
     labels: Labels
     notes: tuple[str, ...]
@@ -80,23 +83,28 @@ def build_report(conn: apsw.Connection, session: Session, *, with_plots: bool = 
     fidelity = replay(columns, settings, guard_trips(conn, number), closed_ticks=session.ticks, series=series)
     believed = fidelity.state not in {"mismatch", "not recorded"} and len(series.tick) > 0
     explanation = explain(series, settings) if believed and settings is not None else None
-    guard = guard_state(settings, series.facts, fidelity, explanation)
     trips, history = read_trips(conn, number), read_mode_changes(conn, number)
-    trip_tick = next((trip.tick for trip in trips if trip.breaker == GUARD), None)
-    live = Setting.of(settings or AnchorSaturationGuard())
+    of_guard = [trip for trip in trips if trip.breaker == GUARD]
+    trip_tick = of_guard[0].tick if of_guard else None
+    guard = guard_state(settings, series.facts, fidelity, explanation, trip_on_record=bool(of_guard))
     error = distribution(
         columns,
         **_rule(settings),
         starts=np.searchsorted(columns.tick, series.tick[series.starts]),
         trip_tick=trip_tick,
     )
-    what_if = what_if_around(series, live) if believed else None
-    fills = fill_study(conn, number, columns, what_if, trip_tick, stopped_tick(session.initial_mode, history))
-    labels = labels_of(series, LabelSpec())
+    what_if = what_if_around(series, Setting.of(settings or AnchorSaturationGuard())) if believed else None
+    quoting = _quoting(session, guard, explanation, trip_tick, history)
+    comparable = guard.state != "tripped" or guard.trip_is_replayed
+    fills = fill_study(conn, number, columns, what_if if comparable else None, quoting)
+    spec = LabelSpec()
+    stretches = episodes(series.error_nano_bps, series.starts, spec)
+    labels = labels_of(series, columns, stretches, spec, fills.worth)
+    labels = labels._replace(score=_score(labels, guard))
     return Report(
         schema_version=JSON_SCHEMA_VERSION,
         session=session_head(session, history),
-        answers=answers_to(error, guard, explanation, what_if),
+        answers=answers_to(error, guard, explanation, labels, _unseen(columns, series, guard)),
         ticks=ticks_of(series.facts),
         error=error,
         guard=guard,
@@ -108,13 +116,56 @@ def build_report(conn: apsw.Connection, session: Session, *, with_plots: bool = 
         what_if=what_if,
         markouts=fills.by_error,
         markouts_all=fills.all_errors,
+        markouts_while_waiting=fills.while_waiting,
         counterfactual=fills.counterfactual,
         labels=labels,
-        notes=fidelity.notes,
-        plots=_plots(conn, number, columns, series, settings, list(_events(series, guard, history)))
+        notes=(*fidelity.notes, *_fill_notes(fills.after_cancel, quoting)),
+        plots=_plots(conn, number, columns, series, settings, list(_events(series, guard, history)), stretches)
         if with_plots
         else None,
     )
+
+
+def _quoting(
+    session: Session,
+    guard: Guard,
+    explanation: Explanation | None,
+    trip_tick: int | None,
+    history: tuple[ModeChange, ...],
+) -> Quoting:
+    onset = explanation.onset if explanation is not None and guard.trip_is_replayed else None
+    return Quoting(
+        trip_tick=trip_tick,
+        stopped_tick=stopped_tick(session.initial_mode, history),
+        cancel_latency_ticks=cancel_latency_ticks(session.config_json),
+        waited_from=None if onset is None else onset.tick,
+    )
+
+
+def _score(labels: Labels, guard: Guard) -> Score | None:
+    """By the trip on record, else by the one that the guard's code would have had; None where that is not certain."""
+    if guard.state == "tripped":
+        return score_of(labels.episodes, guard.recorded_trip_tick) if guard.trip_is_replayed else None
+    both = guard.ladder.both
+    if both is None and (guard.hiding or guard.state not in {"armed", "not armed", "disabled"}):
+        return None
+    return score_of(labels.episodes, None if both is None else both.tick)
+
+
+def _unseen(columns: TickColumns, series: Series, guard: Guard) -> Unseen:
+    """Ticks are numbered from 1, so the number of the first exceedance says how many there were before it."""
+    first = guard.ladder.error
+    before = 0 if first is None else max(0, first.tick - 1 - int(np.searchsorted(columns.tick, first.tick)))
+    return Unseen(series.facts.missing_ticks, before)
+
+
+def _fill_notes(after_cancel: int, quoting: Quoting) -> Iterator[str]:
+    if after_cancel:
+        latency = count(quoting.cancel_latency_ticks, "tick")
+        yield (
+            f"{count(after_cancel, 'fill')} came later than a cancel should have let through (latency {latency}): what "
+            "other thresholds would have avoided is too low"
+        )
 
 
 def _rule(settings: AnchorSaturationGuard | None) -> dict[str, Any]:
@@ -129,15 +180,15 @@ def _plots(
     series: Series,
     settings: AnchorSaturationGuard | None,
     events: list[Event],
+    stretches: Sequence[Episode],
 ) -> dict[str, Any]:
-    found = episodes(series.error_nano_bps, series.starts, LabelSpec())
     return plots_of(
         columns,
         settings=settings,
         series=series,
         events=events,
         extra=read_plot_columns(conn, number),
-        episodes=[(episode.begin, episode.end) for episode in found],
+        episodes=[(episode.begin, episode.end) for episode in stretches],
     )
 
 
@@ -148,10 +199,13 @@ def _events(series: Series, guard: Guard, history: tuple[ModeChange, ...]) -> It
         ("error", ladder.error, f"first |error| >= {guard.bias_threshold_bps} bps"),
         ("mean", ladder.mean, f"first |mean| >= {guard.bias_threshold_bps} bps"),
         ("prevalence", ladder.prevalence, f"first share >= {guard.prevalence_pct}%"),
-        ("trip", ladder.both, "trip" if guard.enabled else "both conditions, guard off"),
     ):
         if rung is not None:
             yield Event(rung.tick, kind, label)  # type: ignore[arg-type]
+    if guard.recorded_trip_tick is not None:
+        yield Event(guard.recorded_trip_tick, "trip", "trip")
+    elif ladder.both is not None:
+        yield Event(ladder.both.tick, "trip", "both conditions, no trip")
     for start in series.starts[1:].tolist():
         yield Event(int(series.tick[start]), "restart", "the window begins anew")
     for change in history:

@@ -1,42 +1,49 @@
 """Page one for people: a report as some forty lines of text, rendered from `report.Report` alone.
 
-Wording: number, unit, comparison, one clause each. "Never tripped", "not armed", "not recorded" and "no data" say four
-different things. Nothing is recommended from one session.
+Wording: number, unit, comparison, uncertainty, one clause each. "Never tripped", "not armed", "not recorded", "no data"
+and "cannot be said" say five different things. Nothing is recommended from one session.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from telemetry_proc.answers import Answers, neighbours
-from telemetry_proc.distribution import Distribution
+from telemetry_proc.error_text import error_lines, label_lines
 from telemetry_proc.guard_state import Guard
 from telemetry_proc.ladder import Explanation, Rung
-from telemetry_proc.markout_table import MarkoutRow
-from telemetry_proc.markouts import JUDGED_AT
 from telemetry_proc.report import Report
-from telemetry_proc.wording import bps, clock_time, count, duration, money, pct, to_the_second
+from telemetry_proc.sessions import RUNNING
+from telemetry_proc.trade_text import money_lines, order_lines
+from telemetry_proc.wording import bps, clock_time, count, duration, in_one_line, pct, to_the_second
 
 PAGE_COLUMNS = 100
 _LABEL_WIDTH = 9
 _MODE_LINES_MAX = 4
 _TRIP_LINES_MAX = 3
+_TAIL_MAX = 10
+_NEVER = re.compile("never(?! armed)")
+_LARGEST_SHOWN = 1e15
+_NOTHING_TO_COMPARE = "no recorded guard state to compare"
 
 
 def report_lines(report: Report) -> list[str]:
-    """The page, top to bottom."""
+    """The page, top to bottom. What was recorded as text may be anything, so every line end in it is spelled out."""
     sections = (
         ("", _head(report)),
         ("ANSWERS", _answers(report.answers)),
         ("GUARD", _guard(report)),
         ("LADDER", _ladder(report)),
         ("WHAT IF", _what_if(report)),
+        ("LABEL", label_lines(report.labels, report.money.quote) if report.error.n else ()),
         ("TRIPS", _trips(report)),
         ("MODES", _modes(report)),
-        ("ERROR", _error(report)),
-        ("ORDERS", _orders(report)),
-        ("MONEY", _money(report)),
+        ("ERROR", error_lines(report.error)),
+        ("ORDERS", order_lines(report.orders)),
+        ("MONEY", money_lines(report)),
         ("NOTES", _notes(report)),
     )
     return [line for label, section in sections for line in _laid_out(label, section)]
@@ -46,7 +53,8 @@ def _laid_out(label: str, section: Iterable[str]) -> Iterator[str]:
     """The label before a section's first line, the others below each other; what is too long goes on below."""
     indent = " " * _LABEL_WIDTH if label else ""
     first = f"{label:<{_LABEL_WIDTH}}" if label else ""
-    for line in section:
+    for text in section:
+        line = in_one_line(text)
         if len(line) + len(indent) <= PAGE_COLUMNS:
             yield first + line
         else:
@@ -62,18 +70,25 @@ def _head(report: Report) -> Iterator[str]:
         f"{session.pair or '?'}  {session.status or '?'}{ending}"
     )
     missing = f"  {count(ticks.missing)} MISSING" if ticks.missing else ""
-    yield (
-        f"{count(ticks.recorded, 'tick')}{missing} ({duration(ticks.duration_s)})  nulls {_null_share(report)}  "
-        f"armed {pct(report.guard.armed_pct)}  replay {_fidelity(report.guard)}"
-    )
+    lasted = "" if ticks.duration_s is None else f" ({duration(ticks.duration_s)})"
+    yield f"{count(ticks.recorded, 'tick')}{missing}{lasted}{_shares(report)}  replay {_fidelity(report.guard)}"
     yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}"
     if ticks.market_time_from is not None:
         began = to_the_second(ticks.market_time_from)
         yield f"times below are the market's own; its clock stood at {began} at tick {count(ticks.first or 1)}"
 
 
-def _null_share(report: Report) -> str:
-    return pct(report.error.nulls.share_pct) if report.error.recorded else "not recorded"
+def _shares(report: Report) -> str:
+    if not report.error.ticks:
+        return ""
+    nulls = pct(report.error.nulls.share_pct) if report.error.recorded else "not recorded"
+    known = report.error.recorded and report.guard.armed_pct is not None
+    return f"  nulls {nulls}  armed {pct(report.guard.armed_pct) if known else 'not recorded'}"
+
+
+def _fidelity(guard: Guard) -> str:
+    words = {"ok": "OK", "mismatch": "MISMATCH", _NOTHING_TO_COMPARE: "has nothing to compare"}
+    return words.get(guard.fidelity, guard.fidelity)
 
 
 def _answers(answers: Answers) -> Iterator[str]:
@@ -81,10 +96,6 @@ def _answers(answers: Answers) -> Iterator[str]:
     yield f"Too sensitive, or not sensitive enough? {answers.too_sensitive_or_not}"
     yield f"How was the error distributed? {answers.distribution}"
     yield f"When was the bias threshold first exceeded? {answers.first_exceedance}"
-
-
-def _fidelity(guard: Guard) -> str:
-    return {"ok": "OK", "mismatch": "MISMATCH"}.get(guard.fidelity, guard.fidelity)
 
 
 def _guard(report: Report) -> Iterator[str]:
@@ -96,9 +107,9 @@ def _guard(report: Report) -> Iterator[str]:
             "Nothing that rests on the guard is concluded."
         )
     else:
-        yield guard_sentence(guard)
-    if guard.state == "tripped" and report.explanation is not None:
-        yield from _waited(report.explanation)
+        yield guard_sentence(guard, running=report.session.status == RUNNING)
+    if report.explanation is not None and guard.trip_is_replayed:
+        yield from _old_window(report.explanation)
     if guard.lookback_ticks is not None:
         state = "enabled" if guard.enabled else "disabled"
         resets = f"; window emptied {count(guard.window_resets, 'time')}" if guard.window_resets else ""
@@ -108,55 +119,73 @@ def _guard(report: Report) -> Iterator[str]:
         )
 
 
-def guard_sentence(guard: Guard) -> str:
+def guard_sentence(guard: Guard, *, running: bool = False) -> str:
     """Where the guard stood; "never tripped" is only said where nothing can hide a trip."""
     both = guard.ladder.both
-    if guard.state == "tripped" and both is not None and guard.ladder.error is not None:
-        return (
-            f"Tripped at tick {count(both.tick)} ({clock_time(both.time)}), {count(guard.ladder.lag_ticks, 'tick')} "
-            f"({duration(guard.ladder.lag_s)}) after |error| first reached {guard.bias_threshold_bps:g} bps."
-        )
-    now = (
-        "armed at the last tick" if guard.state == "armed" else f"not armed at the last tick ({guard.window_n} errors)"
+    if guard.state == "tripped":
+        return _tripped(guard)
+    if guard.window_n is None:
+        now = "what its window held last is not known (missing ticks)"
+    elif guard.state == "armed":
+        now = "armed at the last tick"
+    else:
+        now = f"not armed at the last tick ({count(guard.window_n, 'error')} in its window)"
+    would = (
+        f"both conditions were {'not met on what is stored' if guard.hiding else 'never met'}"
+        if both is None
+        else f"it would have tripped at tick {both.tick:,} ({clock_time(both.time)})"
     )
-    would = "both conditions were never met" if both is None else f"it would have tripped at tick {both.tick:,}"
     return {
         "no data": "No data: the session has no ticks.",
         "not recorded": "Not recorded: an older engine wrote these ticks, without anchor error and guard.",
-        "thresholds not recorded": "No data: the session's thresholds are not on record.",
+        "thresholds not recorded": "Not recorded: the session's thresholds are not on record.",
         "disabled": f"Disabled, so it could not trip; {would}.",
-        "tripped": f"Tripped at tick {count(guard.recorded_trip_tick)}, which is not among the stored ticks.",
+        "would have tripped": f"No trip on record; by the stored errors {would}.",
         "never armed": f"Not armed: the window never held {guard.lookback_ticks} errors, so it could not trip.",
         "cannot be said": f"No trip on record, but whether there was none cannot be said: {'; '.join(guard.hiding)}.",
-    }.get(guard.state, f"Never tripped in {count(guard.armed_ticks)} armed ticks; {now}.")
+    }.get(
+        guard.state, f"Never tripped{' so far' if running else ''} in {count(guard.armed_ticks, 'armed tick')}; {now}."
+    )
 
 
-def _waited(explanation: Explanation) -> Iterator[str]:
-    condition = explanation.last_condition
-    last = "both on the same tick" if condition == "together" else str(condition)
+def _tripped(guard: Guard) -> str:
+    both = guard.ladder.both
+    if guard.trip_is_replayed and both is not None:
+        condition = guard.ladder.last_condition
+        last = (
+            "both conditions came on the same tick" if condition == "together" else f"last condition met: {condition}"
+        )
+        return f"Tripped at tick {count(both.tick)} ({clock_time(both.time)}); {last}."
+    if guard.recorded_trip_tick is None:
+        return "Tripped, by the breaker's record, which does not say at which tick."
+    return f"Tripped at tick {count(guard.recorded_trip_tick)}, by the breaker's record; it could not be replayed."
+
+
+def _old_window(explanation: Explanation) -> Iterator[str]:
     age = explanation.window_age
-    stale = ""
     if age is not None and age.is_old_at_trip:
-        stale = f" Its window was old: {duration(age.at_trip_s)} against a usual {duration(age.usual_s)}."
-    yield f"Last condition met: {last}.{stale}"
+        yield f"Its window was old at the trip: {duration(age.at_trip_s)}, against a usual {duration(age.usual_s)}."
 
 
 def _ladder(report: Report) -> Iterator[str]:
     guard = report.guard
-    if guard.lookback_ticks is None or (not guard.armed_ticks and guard.ladder.error is None):
+    if guard.lookback_ticks is None or guard.disagreement is not None:
+        return
+    if not guard.armed_ticks and guard.ladder.error is None:
         return
     ladder, bias = guard.ladder, f"{guard.bias_threshold_bps:g} bps"
     share = f"{guard.prevalence_pct:g}% at {guard.prevalence_threshold_bps:g} bps"
-    yield rung_line(f"(a) |error| >= {bias}", ladder.error)
-    yield rung_line(f"(b) |mean| >= {bias}", ladder.mean)
-    yield rung_line(f"(c) share >= {share}", ladder.prevalence)
-    yield rung_line("(d) both: trip" if guard.enabled else "(d) both, not a trip", ladder.both)
+    none = "not on what is stored" if guard.hiding or report.ticks.missing else "never"
+    yield rung_line(f"(a) |error| >= {bias}", ladder.error, none)
+    yield rung_line(f"(b) |mean| >= {bias}", ladder.mean, none)
+    yield rung_line(f"(c) share >= {share}", ladder.prevalence, none)
+    yield rung_line("(d) both: trip" if guard.trip_is_replayed or not ladder.both else "(d) both", ladder.both, none)
 
 
-def rung_line(name: str, rung: Rung | None) -> str:
+def rung_line(name: str, rung: Rung | None, none: str = "never") -> str:
     """A rung of the ladder: its tick, and what error, mean and share were on it."""
     if rung is None:
-        return f"{name:<27}never"
+        return f"{name:<27}{none}"
     window = (
         "" if rung.mean_bps is None else f"  mean {bps(rung.mean_bps, signed=True)}  share {pct(rung.prevalence_pct)}"
     )
@@ -166,26 +195,25 @@ def rung_line(name: str, rung: Rung | None) -> str:
 
 
 def _what_if(report: Report) -> Iterator[str]:
-    if report.what_if is not None:
-        yield ".  ".join(clause[:1].upper() + clause[1:] for clause in neighbours(report.what_if)) + "."
+    if report.what_if is None:
+        return
+    guard = report.guard
+    if guard.lookback_ticks is None:
+        yield "Thresholds not on record: compared with the defaults."
+    lines = list(neighbours(report.what_if, beside_live=guard.state != "tripped" or guard.trip_is_replayed))
+    yield from lines
+    if report.what_if.hiding and any(_NEVER.search(line) for line in lines):
+        yield f'"Never" must not be believed here: {"; ".join(report.what_if.hiding)}.'
 
 
 def _trips(report: Report) -> Iterator[str]:
     if not report.trips:
-        yield "No breaker event on record."
+        is_older = report.session.uid is None and not report.error.recorded
+        yield "Not recorded: an older engine's trips name no session." if is_older else "No breaker event on record."
     for trip in report.trips[:_TRIP_LINES_MAX]:
-        context = trip.context
-        tail = _tail(context.get("window_sample_tail"))
-        seen = ", ".join(
-            f"{name} {context[key]}{unit}"
-            for key, name, unit in (
-                ("mean_error_bps", "mean", " bps"),
-                ("prevalence_pct", "prevalence", "%"),
-                ("lookback_ticks", "over", " ticks"),
-            )
-            if key in context
-        )
-        yield f"{trip.breaker} at tick {count(trip.tick)}: {seen or 'no context'}"
+        where = "an unknown tick" if trip.tick is None else f"tick {count(trip.tick)}"
+        yield f"{trip.breaker or 'unnamed breaker'} at {where}: {', '.join(_seen(trip.context)) or 'no context'}"
+        tail = _tail(trip.context.get("window_sample_tail"))
         last = [f"last errors {' '.join(f'{error:+.2f}' for error in tail)} bps"] if tail else []
         reset = ["only the operator re-arms"] if trip.manual_reset_required else []
         if last or reset:
@@ -193,14 +221,30 @@ def _trips(report: Report) -> Iterator[str]:
     yield from _and_more(len(report.trips) - _TRIP_LINES_MAX)
 
 
+def _seen(context: Mapping[str, Any]) -> Iterator[str]:
+    for key, name, unit in (
+        ("mean_error_bps", "mean", " bps"),
+        ("prevalence_pct", "prevalence", "%"),
+        ("lookback_ticks", "over", " ticks"),
+    ):
+        value = context.get(key)
+        if _is_number(value):
+            yield f"{name} {value}{unit}"
+
+
 def _tail(values: object) -> list[float]:
-    return [value for value in values if isinstance(value, int | float)] if isinstance(values, list) else []
+    return [value for value in values if _is_number(value)][:_TAIL_MAX] if isinstance(values, list) else []
+
+
+def _is_number(value: object) -> bool:
+    """One that a person would read: what a breaker wrote may be anything."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_SHOWN
 
 
 def _modes(report: Report) -> Iterator[str]:
     history, session = report.mode_history, report.session
     if not history:
-        yield f"{session.initial_mode or 'Mode not recorded'} throughout." if session.initial_mode else "No data."
+        yield "Not recorded." if session.initial_mode is None else f"{session.initial_mode} throughout."
     for change in history[:_MODE_LINES_MAX]:
         yield (
             f"{change.from_mode} -> {change.to_mode} at tick {count(change.tick)} ({clock_time(change.time)}): "
@@ -212,116 +256,6 @@ def _modes(report: Report) -> Iterator[str]:
 def _and_more(number: int) -> Iterator[str]:
     if number > 0:
         yield f"and {number:,} more, see --json"
-
-
-def _error(report: Report) -> Iterator[str]:
-    error, nulls = report.error, report.error.nulls
-    if not error.recorded and error.ticks:
-        yield "Not recorded."
-        return
-    if not error.n or error.abs_error is None or error.signs is None:
-        yield f"No data: no anchor error on any of {count(error.ticks, 'tick')}."
-    else:
-        yield (
-            f"{count(error.n, 'error')}: mean {bps(error.mean_bps, signed=True)}, median "
-            f"{bps(error.median_bps, signed=True)}, sd {bps(error.sd_bps)}, MAD {bps(error.mad_bps)} bps; "
-            f"{pct(error.signs.positive_pct)} above mid; {pct(error.pct_error_above_5bps)} beyond 5 bps"
-        )
-        names = ("p50", "p75", "p90", "p95", "p99", "p99.9", "max")
-        values = "  ".join(f"{name} {bps(value)}" for name, value in zip(names, error.abs_error, strict=True))
-        yield f"|error|  {values} bps"
-        yield "zone     " + "".join(f"{zone.zone_bps + ' bps':>12}" for zone in error.zones)
-        yield "ticks    " + "".join(f"{zone.ticks:>12,}" for zone in error.zones)
-        yield "share    " + "".join(f"{pct(zone.share_pct):>12}" for zone in error.zones)
-        yield "time     " + "".join(f"{duration(zone.seconds):>12}" for zone in error.zones)
-        yield "by mode  " + "; ".join(
-            f"{mode} {count(part.n)} (mean {bps(part.mean_bps, signed=True)}, p95 {bps(part.abs_p95_bps)})"
-            for mode, part in error.by_anchor_mode.items()
-        )
-        yield from _memory(error)
-    if nulls.ticks:
-        statuses = ", ".join(f"{status} {number:,}" for status, number in nulls.by_market_status.items())
-        yield f"nulls    {count(nulls.ticks, 'tick')}, longest run {count(nulls.longest_run_ticks)}: {statuses}"
-
-
-def _memory(error: Distribution) -> Iterator[str]:
-    """How much the errors repeat themselves, and what the window made of them."""
-    memory, rolling = error.autocorrelation, error.rolling
-    if memory is not None:
-        worth = "" if memory.effective_n is None else f"; worth {memory.effective_n:,.0f} independent ones"
-        yield f"memory   lag-1 autocorrelation {memory.rho_1:.2f}{worth}"
-    if rolling is not None and rolling.mean is not None:
-        sizes = rolling.mean.abs_mean
-        yield (
-            f"window   {count(rolling.windows, 'full window')}: |mean| median {bps(sizes.p50_bps)}, p99 "
-            f"{bps(sizes.p99_bps)}, max {bps(sizes.max_bps)} bps"
-        )
-
-
-def _orders(report: Report) -> Iterator[str]:
-    orders = report.orders
-    if not orders.orders_recorded:
-        yield "Not recorded."
-        return
-    yield (
-        f"{count(orders.submitted)} submitted, {count(orders.cancel_sent)} cancels sent, "
-        f"{count(orders.rejected)} rejected, {count(orders.denied_intents)} intents denied"
-    )
-    if orders.denials_on_record_by_reason:
-        reasons = ", ".join(f"{reason} {number:,}" for reason, number in orders.denials_on_record_by_reason.items())
-        yield f"denials on record, entered when the reason changed: {reasons}"
-    if orders.submitted_after_trip is not None:
-        expected = "as it must be" if orders.submitted_after_trip == 0 else "MUST BE 0"
-        yield f"submitted after the trip: {count(orders.submitted_after_trip)}, {expected}"
-
-
-def _money(report: Report) -> Iterator[str]:
-    traded = report.money
-    if not traded.fills_recorded:
-        yield "Fills: not recorded."
-    elif traded.fills:
-        yield (
-            f"{count(traded.fills, 'fill')} ({count(traded.maker_fills)} maker): bought "
-            f"{money(traded.base_bought, traded.base)} for {money(traded.quote_paid, traded.quote)},"
-        )
-        yield (
-            f"sold {money(traded.base_sold, traded.base)} for {money(traded.quote_received, traded.quote)}; "
-            "fees: not recorded"
-        )
-        yield from _worth(report)
-    else:
-        yield "No fills."
-    first, last = traded.mark_value_first_quote, traded.mark_value_last_quote
-    if first is None or last is None:
-        yield "Mark value: no data."
-    else:
-        yield f"Mark value {first:,.2f} -> {money(last, traded.quote)} ({last - first:+,.2f})."
-
-
-def _worth(report: Report) -> Iterator[str]:
-    unit = report.money.quote or "(unnamed)"
-    for row in report.markouts_all:
-        if row.side == "both" and row.horizon == JUDGED_AT.name:
-            yield _markout(row, unit)
-    effects = {effect["bias_threshold_bps"]: effect for effect in report.counterfactual or ()}
-    tighter = [effect for effect in effects.values() if effect["direction"] == "earlier" and effect["fills_avoided"]]
-    for effect in tighter[-1:]:
-        net = effect["net_quote"]
-        worth = "no markout to judge by" if net is None else f"{net:+,.2f} {unit} after {effect['horizon']}"
-        yield f"{effect['label']} would have avoided {count(effect['fills_avoided'], 'fill')}: {worth}."
-    if report.guard.ladder.both is not None and report.guard.enabled:
-        yield "Looser settings: cannot be judged from this record (no fills after a trip)."
-
-
-def _markout(row: MarkoutRow, unit: str) -> str:
-    dropped = f", {count(row.fills_dropped)} without a later mid" if row.fills_dropped else ""
-    if row.net_quote is None:
-        return f"{row.horizon} after a fill: no fill has a mid in time{dropped}."
-    return (
-        f"{row.horizon} after a fill: capture {bps(row.capture_bps, signed=True)}, drift "
-        f"{bps(row.drift_bps, signed=True)}, net {bps(row.markout_bps, signed=True)} bps "
-        f"({row.net_quote:+,.2f} {unit}) on {count(row.fills, 'fill')}{dropped}; one session, so no interval."
-    )
 
 
 def _notes(report: Report) -> Iterator[str]:

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import apsw
 
+from shared.errors import IntegrityError
 from shared.private_directory import DIRECTORY_MODE, is_trusted
 from shared.settings import AnchorSaturationGuard
 from telemetry_proc import side_car
@@ -105,8 +106,14 @@ class SeriesCache:
     def load(self, conn: apsw.Connection, session: Session) -> SessionSeries:
         """The series of a session as the database has it now; `conn` must be outside of any transaction.
 
-        Raises `IntegrityError` for a stored value that is not of its column's type.
+        Raises `IntegrityError`, naming session, column and tick, for a stored value that is not of its column's type.
         """
+        try:
+            return self._load(conn, session)
+        except IntegrityError as error:
+            raise IntegrityError(f"session {session.session_id}: {error}") from None
+
+    def _load(self, conn: apsw.Connection, session: Session) -> SessionSeries:
         if self._database is None or not self._is_usable() or not can_be_summed(conn):
             with snapshot(conn):
                 return self._made(conn, session)[0]
@@ -119,7 +126,7 @@ class SeriesCache:
             return self._looked_up(conn, session, kept)
         except OSError as error:
             self._give_up(f"cannot be written: {error.strerror}")
-            return self.load(conn, session)
+            return self._load(conn, session)
 
     def _looked_up(self, conn: apsw.Connection, session: Session, kept: SideCar | None) -> SessionSeries:
         """Ask the database, make anew what differs, and stamp it. Raises `OSError` where the directory refuses."""
@@ -144,9 +151,10 @@ class SeriesCache:
         extras = self._extras
         columns = read_ticks(conn, session.session_id, only=(*SUMMED, *(extras.columns if extras else ())))
         settings = guard_settings(session.config_json)
-        series = series_of(columns, settings, closed_ticks=session.ticks)
+        closed_ticks = session.ticks if isinstance(session.ticks, int) else None  # the row may hold anything
+        series = series_of(columns, settings, closed_ticks=closed_ticks)
         trips = guard_trips(conn, session.session_id)
-        fidelity = replay(columns, settings, trips, closed_ticks=session.ticks, series=series)
+        fidelity = replay(columns, settings, trips, closed_ticks=closed_ticks, series=series)
         more = extras.compute(conn, session, columns) if extras else {}
         return SessionSeries(session, settings, series, fidelity, more), columns
 

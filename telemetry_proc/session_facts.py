@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -45,7 +47,9 @@ class Ticks(NamedTuple):
 
 
 class Trip(NamedTuple):
-    """A breaker event. `tick` and the numbers inside `context` are as the breaker wrote them."""
+    """A breaker event. `tick` and the numbers inside `context` are as the breaker wrote them; what is no finite number
+    there is None.
+    """
 
     breaker: str | None
     tick: int | None
@@ -104,7 +108,7 @@ def read_trips(conn: apsw.Connection, session_id: int) -> tuple[Trip, ...]:
     for breaker, triggered_at, manual, cooldown_s, context_json in session_rows(
         conn, "circuit_breaker_events", wanted, session_id
     ):
-        context = trip_context(context_json)
+        context = _finite(trip_context(context_json))
         tick = context.get("tick")
         known = tick if type(tick) is int else None
         trips.append(Trip(breaker, known, triggered_at, manual, cooldown_s, context))
@@ -120,6 +124,19 @@ def read_mode_changes(conn: apsw.Connection, session_id: int) -> tuple[ModeChang
     )
 
 
+def cancel_latency_ticks(config_json: str | None) -> int:
+    """How many further ticks our orders could be met after a cancel was sent, as the paper venue was configured.
+
+    0 at any other venue, and where the configuration is not on record or from before this setting.
+    """
+    try:
+        execution = json.loads(config_json or "null")["execution"]
+        latency = execution["paper"]["latency_ledgers"] if execution["venue"] == "paper" else 0
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
+    return latency if type(latency) is int and latency > 0 else 0
+
+
 def stopped_tick(initial_mode: str | None, history: Sequence[ModeChange]) -> int | None:
     """Where anything but the guard ended the quoting: 0 before the first tick, None if nothing did."""
     if initial_mode not in {None, "ACTIVE"}:
@@ -127,3 +144,12 @@ def stopped_tick(initial_mode: str | None, history: Sequence[ModeChange]) -> int
     others = (change for change in history if change.to_mode != "ACTIVE" and change.reason != GUARD_TRIPPED)
     first = next(others, None)
     return None if first is None else first.tick or 0
+
+
+def _finite(value: Any) -> Any:
+    """JSON as Python reads it may hold NaN and infinities; no answer of ours does."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

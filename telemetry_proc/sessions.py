@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import apsw
@@ -19,6 +20,20 @@ _STAMPED = re.compile(r"[0-9]{8}T[0-9]{6}")
 _PCT_ABOVE_KEY = "anchor.pct_error_above_5bps"
 
 _NOT_RECORDED = "not recorded"
+_HAS_INDEX_BY_SESSION = """
+    SELECT 1 FROM pragma_index_list('system_metrics') AS each, pragma_index_xinfo(each.name) AS part
+    WHERE part.seqno = 0 AND lower(part.name) = 'session_id' AND NOT each.partial
+"""
+# SQLite would answer DISTINCT by walking along the whole index.
+_SKIPPING_FROM_SESSION_TO_SESSION = """
+    WITH RECURSIVE numbers(number) AS (
+        SELECT min(session_id) FROM system_metrics
+        UNION ALL
+        SELECT (SELECT min(session_id) FROM system_metrics WHERE session_id > number)
+        FROM numbers WHERE number IS NOT NULL)
+    SELECT number FROM numbers
+"""
+_LOOKING_AT_EVERY_TICK = "SELECT DISTINCT session_id FROM system_metrics ORDER BY session_id"
 _COUNT_TICKS = """
     SELECT count(*),
            count(error_bps),
@@ -56,6 +71,12 @@ class Session(NamedTuple):
     orders_surviving: int | None = None
 
 
+_WHOLE = (
+    "started_ns", "ended_ns", "ticks", "null_error_ticks", "fills", "orders_submitted", "orders_denied",
+    "breaker_trips", "orders_surviving",
+)  # fmt: skip
+
+
 class SessionLine(NamedTuple):
     """One line of the session list. Percentages are of all ticks (nulls) and of all errors (above 5 bps).
 
@@ -82,17 +103,19 @@ def all_sessions(conn: apsw.Connection) -> list[Session]:
     """Every session, oldest number first."""
     numbered = "WHERE session_id IS NOT NULL ORDER BY session_id"
     found = rows(conn, "sessions", Session._fields, numbered, needs=("session_id",))
-    return [_with_times_as_text(Session(*row)) for row in found]
+    return [_of_its_types(Session(*row)) for row in found]
 
 
 def pick(conn: apsw.Connection, wanted: str) -> Session:
     """The session that a person means by its number, the beginning of its uid, or `latest`.
 
-    The latest is the one that started last: a backfill may number older sessions after newer ones.
+    The latest is the one that started last: a backfill may number older sessions after newer ones. A number may also
+    be one that only ticks speak of; where no session has a row, `latest` is the highest such number.
 
     Raises `UsageError` when nothing or more than one thing is meant, `NotEnoughData` when there is no session at all.
     """
-    sessions = all_sessions(conn)
+    listed = all_sessions(conn)
+    sessions = listed if any(str(one.session_id) == wanted for one in listed) else _with_unlisted(conn, listed, wanted)
     if not sessions:
         raise NotEnoughData("no sessions in this database yet")
     if wanted == "latest":
@@ -115,6 +138,16 @@ def pick(conn: apsw.Connection, wanted: str) -> Session:
     raise UsageError(f"session {wanted!r} is ambiguous: {candidates}{more}")
 
 
+def unlisted_sessions(conn: apsw.Connection, listed: Collection[Session]) -> list[Session]:
+    """Sessions that ticks speak of and `sessions` has no row for: whoever stored the ticks was not Kedge's writer."""
+    if not {"session_id", "tick"} <= set(columns(conn, "system_metrics")):
+        return []
+    led = bool(conn.execute(_HAS_INDEX_BY_SESSION).fetchall())
+    found = conn.execute(_SKIPPING_FROM_SESSION_TO_SESSION if led else _LOOKING_AT_EVERY_TICK).fetchall()
+    known = {session.session_id for session in listed}
+    return [Session(number) for (number,) in found if isinstance(number, int) and number not in known]
+
+
 def pick_latest(sessions: list[Session]) -> Session:
     """The one that started last; the list must not be empty.
 
@@ -122,6 +155,12 @@ def pick_latest(sessions: list[Session]) -> Session:
     back meanwhile; sessions of an older engine have none and are placed by what the clock said.
     """
     return max(sessions, key=lambda session: (_stamp(session), session.session_id))
+
+
+def _with_unlisted(conn: apsw.Connection, listed: list[Session], wanted: str) -> list[Session]:
+    if listed and not wanted.isdecimal():
+        return listed
+    return [*listed, *(one for one in unlisted_sessions(conn, listed) if not listed or str(one.session_id) == wanted)]
 
 
 def _stamp(session: Session) -> str:
@@ -169,10 +208,12 @@ def sessions_text(lines: list[SessionLine]) -> list[str]:
     ]
 
 
-def _with_times_as_text(session: Session) -> Session:
-    """An older engine may have stamped its sessions with numbers."""
-    started, ended = (None if at is None else str(at) for at in (session.started_at, session.ended_at))
-    return session._replace(started_at=started, ended_at=ended)
+def _of_its_types(session: Session) -> Session:
+    """SQLite stores anything in any column, and an older engine may have stamped its sessions with numbers."""
+    said = session._asdict()
+    times = {name: at if (at := said[name]) is None else str(at) for name in ("started_at", "ended_at")}
+    numbers = {name: value if type(value := said[name]) is int else None for name in _WHOLE}
+    return Session(**said | times | numbers)
 
 
 class _Measured(NamedTuple):

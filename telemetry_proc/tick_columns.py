@@ -7,7 +7,9 @@ arrays, never in a record and never in what is printed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import gc
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -61,20 +63,10 @@ def read_ticks(conn: apsw.Connection, session_id: int, only: Collection[str] | N
     """
     last = _last_tick(conn, session_id)
     wanted = [name for name in (*_INTS, *_FLOATS, *_TEXTS) if only is None or name in only or name == "tick"]
-    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in wanted}
     words: dict[str, dict[str | None, int]] = {name: {} for name in _TEXTS}
-    for page in session_pages(conn, "system_metrics", wanted, session_id, last) if last is not None else ():
-        if not page:
-            continue
-        columns = tuple(zip(*page, strict=True))
-        ticks = columns[0]
-        for name, values in zip(wanted, columns, strict=True):
-            if name in _INTS:
-                parts[name].append(_ints(name, values, ticks))
-            elif name in _FLOATS:
-                parts[name].append(_floats(name, values, ticks))
-            else:
-                parts[name].append(_codes(values, words[name]))
+    with _no_search_for_cycles():
+        pages = () if last is None else session_pages(conn, "system_metrics", wanted, session_id, last)
+        parts = _parts(pages, wanted, words)
     rows_read = sum(part.size for part in parts["tick"])
     ints = [_joined(parts.get(name), np.int64, rows_read, NOT_RECORDED) for name in _INTS]
     floats = [_joined(parts.get(name), np.float64, rows_read, np.nan) for name in _FLOATS]
@@ -86,6 +78,35 @@ def read_ticks(conn: apsw.Connection, session_id: int, only: Collection[str] | N
         for name in _TEXTS
     ]
     return TickColumns._make((*ints, *floats, *texts))
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """A page is thousands of tuples that cannot be part of a cycle; looking for some takes as long as the reading."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parts(
+    pages: Iterable[list[Row]], wanted: Sequence[str], words: dict[str, dict[str | None, int]]
+) -> dict[str, list[npt.NDArray[Any]]]:
+    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in wanted}
+    for page in filter(None, pages):
+        columns = tuple(zip(*page, strict=True))
+        ticks = columns[0]
+        for name, values in zip(wanted, columns, strict=True):
+            if name in _INTS:
+                parts[name].append(_ints(name, values, ticks))
+            elif name in _FLOATS:
+                parts[name].append(_floats(name, values, ticks))
+            else:
+                parts[name].append(_codes(values, words[name]))
+    return parts
 
 
 def _last_tick(conn: apsw.Connection, session_id: int) -> int | None:

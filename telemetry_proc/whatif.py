@@ -17,10 +17,16 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import UsageError
+from shared.saturation import Thresholds
 from telemetry_proc.grid import Grid, Setting
 from telemetry_proc.series import Series
 from telemetry_proc.staircase import NEVER, first_trips
 from telemetry_proc.tick_columns import Ints
+from telemetry_proc.unseen import could_hide
+
+ANSWERS_MAX = 100_000_000  # sessions x combinations; kept at once, 8 bytes each
+COLUMNS_SORTED_AT_ONCE = 4_096
 
 NEVER_TRIPPED = 0  # ticks are numbered from 1
 NEVER_ARMED = -1
@@ -79,6 +85,32 @@ def what_if(series: Series, grid: Grid) -> tuple[WhatIf, ...]:
     return tuple(WhatIf(*setting, tick if tick > 0 else None, _outcome(tick)) for setting, tick in answers)
 
 
+def hiding(series: Series, grid: Grid) -> tuple[str, ...]:
+    """Why a trip under settings of the grid may have gone unseen, as `unseen.could_hide` says it; empty: none can have.
+
+    Each lookback is asked with the weakest prevalence condition of the grid, and the one with most to say answers: a
+    reason may hold for that condition alone. A lookback that never armed is not asked; its answer says so itself.
+    """
+    if len(series.starts) < 2 and not series.missing_before.any() and not series.missing_after:
+        return ()
+    longest = _longest_run(series)
+    weakest = {
+        "bias_threshold_bps": grid.bias_threshold_bps[0],
+        "prevalence_threshold_bps": grid.prevalence_threshold_bps[0],
+        "prevalence_pct": grid.prevalence_pct[0],
+    }
+    asked = (Thresholds.of(lookback_ticks=value, **weakest) for value in grid.lookback_ticks if value <= longest)
+    return max((could_hide(series, thresholds) for thresholds in asked), key=len, default=())
+
+
+def check_size(sessions: int, grid: Grid) -> None:
+    """Raises `UsageError` where all answers together would not fit into memory."""
+    if sessions * grid.size > ANSWERS_MAX:
+        raise UsageError(
+            f"{sessions:,} sessions x {grid.size:,} combinations are more than {ANSWERS_MAX:,}: name fewer of either"
+        )
+
+
 def settings_of(grid: Grid) -> Iterator[Setting]:
     """The combinations in the order of every flat result."""
     return map(Setting._make, product(*grid))
@@ -86,15 +118,18 @@ def settings_of(grid: Grid) -> Iterator[Setting]:
 
 def summaries(grid: Grid, first_trip_ticks: npt.NDArray[Any]) -> Iterator[SettingSummary]:
     """One line a setting from the matrix of sessions x combinations that `trip_ticks` gave, session by session."""
-    sessions = len(first_trip_ticks)
-    ordered = np.sort(first_trip_ticks, axis=0)  # never armed first, then never, then the trips
-    tripped = (first_trip_ticks > 0).sum(axis=0)
-    unarmed = (first_trip_ticks == NEVER_ARMED).sum(axis=0)
-    rows = zip(settings_of(grid), tripped.tolist(), unarmed.tolist(), strict=True)
-    for flat, (setting, trips, never_armed) in enumerate(rows):
+    settings = settings_of(grid)
+    for first in range(0, grid.size, COLUMNS_SORTED_AT_ONCE):
+        ordered = np.sort(first_trip_ticks[:, first : first + COLUMNS_SORTED_AT_ONCE], axis=0)  # the trips come last
+        tripped, unarmed = (ordered > 0).sum(axis=0), (ordered == NEVER_ARMED).sum(axis=0)
+        sessions, columns = ordered.shape
         # Nearest rank, as every quantile of Kedge: the median is a trip that happened.
-        median = int(ordered[sessions - trips + (trips + 1) // 2 - 1, flat]) if trips else None
-        yield SettingSummary(*setting, trips, sessions - trips - never_armed, never_armed, median)
+        rank = np.minimum(sessions - tripped + (tripped + 1) // 2 - 1, sessions - 1)
+        medians = ordered[rank, np.arange(columns)]
+        for trips, never_armed, median in zip(tripped.tolist(), unarmed.tolist(), medians.tolist(), strict=True):
+            yield SettingSummary(
+                *next(settings), trips, sessions - trips - never_armed, never_armed, median if trips else None
+            )
 
 
 def save_sweep(out: IO[bytes], grid: Grid, session_ids: Sequence[int], first_trip_ticks: npt.NDArray[Any]) -> None:

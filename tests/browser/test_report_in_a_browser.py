@@ -159,7 +159,7 @@ def test_given_the_sliders_of_the_grid_when_moved_then_another_slice_is_drawn(de
 def test_given_an_event_when_chosen_then_its_window_is_drawn(desk, report):
     seen = desk.run("""(() => { const select = document.querySelector('select[data-plot=closeup]');
       select.selectedIndex = select.options.length - 1; select.dispatchEvent(new Event('change'));
-      return document.getElementById('plot-closeup').data[0].x[0]; })()""")
+      return document.getElementById('plot-closeup').data[0].x0; })()""")
 
     assert seen == report["plots"]["windows"][-1]["first_tick"]
 
@@ -180,27 +180,19 @@ def test_given_no_clipboard_when_data_is_copied_then_it_lies_selected(desk):
     assert desk.run("document.getElementById('by-hand').open") is False
 
 
-def test_given_hostile_texts_everywhere_when_opened_then_none_of_them_runs(page, report, tmp_path):
+def test_given_hostile_texts_everywhere_when_opened_then_nothing_of_theirs_runs(page, report, tmp_path):
     file = tmp_path / "hostile.html"
-    file.write_text(render_page(poisoned(report)), encoding="utf-8", newline="\n")
+    # A script that is no text any more, as if escaping had failed somewhere: the policy has to stop it.
+    text = render_page(poisoned(report)).replace("<header", "<script>window.injected=1</script><header", 1)
+    file.write_text(text, encoding="utf-8", newline="\n")
 
     opened(page, file)
 
-    assert page.run("typeof window.hacked") == "undefined"
+    assert page.run("[typeof window.hacked, typeof window.injected]") == ["undefined"] * 2
     assert page.run("document.querySelectorAll('img').length") == 0
-    assert complaints(page) == []
+    (refused,) = complaints(page)
+    assert "Content Security Policy" in refused["entry"]["text"]
     assert requested(page) == [file.as_uri()]
-
-
-def test_given_a_script_that_found_its_way_in_when_opened_then_the_policy_refuses_it(page, file, tmp_path):
-    injected = tmp_path / "injected.html"
-    text = file.read_text(encoding="utf-8").replace("<header", "<script>window.hacked=1</script><header", 1)
-    injected.write_text(text, encoding="utf-8", newline="\n")
-
-    opened(page, injected)
-
-    assert page.run("typeof window.hacked") == "undefined"
-    assert any("Content Security Policy" in said["entry"]["text"] for said in page.happened("Log.entryAdded"))
 
 
 def test_given_a_report_with_nothing_in_it_when_opened_then_it_says_so_quietly(page, tmp_path):

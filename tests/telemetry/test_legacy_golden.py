@@ -161,8 +161,11 @@ def test_given_a_session_of_the_older_engine_when_reported_then_what_it_did_not_
     assert (first["errors_recorded"], first["null_pct"], first["breaker_trips"]) == (False, None, None)
     code, out, err = run(capsys, "report", str(first["session"]), "--db", str(golden))
     assert (code, err) == (0, "")
-    assert "GUARD    No data" in out
-    assert "ERROR    No data" in out
+    assert "GUARD    Not recorded" in out
+    assert "ERROR    Not recorded" in out
+    assert out.count("? Not recorded") == 4, "each of the four questions"
+    assert "TRIPS    Not recorded" in out
+    assert "never tripped" not in out.lower()
 
 
 def test_given_rows_of_sessions_that_have_no_row_when_upgraded_then_no_session_of_ours_gets_their_number(

@@ -149,6 +149,14 @@ def test_given_null_in_every_single_place_when_rendered_then_it_never_crashes(re
         page_body(changed)
 
 
+def test_given_null_in_a_single_event_or_window_when_drawn_then_the_others_still_are(report):
+    for listed in ("events", "windows"):
+        for key in report["plots"][listed][0]:
+            plots = copy.deepcopy(report["plots"])
+            plots[listed][0][key] = None
+            assert all(plot.figure is not None for plot in plots_in(report | {"plots": plots})), (listed, key)
+
+
 def _paths(value, before=()):
     if isinstance(value, dict):
         inner = value.items()

@@ -161,6 +161,30 @@ def test_given_settings_within_one_standard_error_when_searched_then_the_nearest
     assert choice.column == 3, "live itself is not told from the best"
 
 
+def test_given_equals_of_which_the_nearer_lies_at_the_edge_when_searched_then_the_one_inside_is_taken():
+    grid = Grid((24, 25, 26), (5.0, 6.0, 7.0, 8.0), (5.0,), (40.0,))
+    at_edge, inside = (grid.index_of(Setting(*four)) for four in ((24, 7.0, 5.0, 40.0), (25, 6.0, 5.0, 40.0)))
+    delays = np.column_stack([jittered(12 if column in (at_edge, inside) else 60, 60) for column in range(grid.size)])
+
+    choice = choose(
+        made(grid, np.zeros((140, 12)), delays),
+        np.ones(200, bool),
+        grid.index_of(LIVE),
+        Fraction(1, 20),
+        hold_prevalence=False,
+    )
+
+    assert (choice.best_column, choice.column, choice.edge) == (at_edge, inside, ())
+
+
+def test_given_early_trips_when_settings_are_tallied_then_they_count_as_no_delay():
+    found = made(GRID, np.zeros((2, 5)), np.array([[-30, 0, 10, 200, 200], [10, 10, 10, 10, 200]]))
+
+    counted = tally(found, np.ones(4, bool))
+
+    assert counted.delay_mean_s == pytest.approx([20.0, 20.0, 40.0, (199 * 4 + 40) / 2, 199 * 4])
+
+
 def test_given_prevalence_thresholds_above_the_bias_threshold_when_searched_then_they_are_no_candidates():
     grid = Grid((25,), (5.0, 6.0, 7.0), (5.0, 7.0, 8.0), (40.0,))
     delays = np.tile(jittered(60, 60)[:, None], (1, 9))
@@ -333,6 +357,12 @@ def test_given_pure_chance_when_split_every_way_then_the_winner_of_one_half_is_n
 
 def test_given_one_setting_that_is_always_best_when_split_every_way_then_it_never_overfits():
     found = sample((0.0, 0.0, 0.0, 0.0, 0.0), (10, 20, 60, 80, 150))
+
+    assert overfitting_probability(found, np.ones(5, bool), Fraction(1, 20)) == 0.0
+
+
+def test_given_settings_that_all_do_the_same_when_split_every_way_then_none_is_below_the_middle():
+    found = sample((0.0,) * 5, (20,) * 5)
 
     assert overfitting_probability(found, np.ones(5, bool), Fraction(1, 20)) == 0.0
 

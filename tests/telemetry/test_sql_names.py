@@ -30,6 +30,7 @@ EXECUTES = {"execute", "executemany", "pragma"}
 BUILT = {
     ("audit_rows.py", "_select"): "a table of ours and its columns, from tables.py",
     ("found.py", "statements"): "tables of ours and their columns, from tables.py",
+    ("plot_columns.py", "_read_page"): "names from PLOT_COLUMNS",
     ("reading.py", "rows"): "a table, columns and clauses that the reading commands spell out",
     ("reading.py", "count_of_session"): "the same tables",
     ("reading.py", "session_pages"): "columns from ORDER_OF",
@@ -57,7 +58,9 @@ HANDED_ON = {
     ("schema.py", "_number_older_sessions"),
     ("schema.py", "_stamp"),
     ("schema.py", "initialize_database"),
-    ("sessions.py", "_counted"),
+    ("plot_columns.py", "_read_page"),
+    ("sessions.py", "_measured"),
+    ("sessions.py", "unlisted_sessions"),
     ("store.py", "_execute_all"),
     ("store.py", "_one_by_one"),
 }

@@ -17,7 +17,7 @@ SEED = 1
 
 def main() -> None:
     """Both tables to stdout, line by line as they are counted."""
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     print(f"label {LabelSpec().digest}, seed {SEED}\n")
     for line in labelling.table(np.random.default_rng(SEED)):
         print(line, flush=True)
