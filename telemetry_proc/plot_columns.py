@@ -21,6 +21,8 @@ BUCKETS_MAX = 1_000
 
 _PAGE_TICKS = 50_000  # one transaction, so that a long session does not hold up a checkpoint
 _SIDES = {"bid": 1, "ask": -1}
+_FIRST_TICK = "WHERE session_id = ? ORDER BY tick LIMIT 1"
+_LAST_TICK = "WHERE session_id = ? ORDER BY tick DESC LIMIT 1"
 
 
 class Band(NamedTuple):
@@ -68,8 +70,7 @@ def read_plot_columns(conn: apsw.Connection, session_id: int) -> PlotColumns:
 
 def _tick_range(conn: apsw.Connection, session_id: int) -> tuple[int | None, int | None]:
     ends = []
-    for order in ("", "DESC"):
-        rest = f"WHERE session_id = ? ORDER BY tick {order} LIMIT 1"
+    for rest in (_FIRST_TICK, _LAST_TICK):
         found = rows(conn, "system_metrics", ("tick",), rest, (session_id,), needs=("session_id", "tick"))
         ends.append(next((int(tick) for (tick,) in found), None))
     return ends[0], ends[1]

@@ -1,4 +1,4 @@
-"""Page one for people: a report as some forty lines of text, rendered from `report.Report` alone.
+"""Page one for people: a report as some fifty lines of text, rendered from `report.Report` alone.
 
 Wording: number, unit, comparison, uncertainty, one clause each. "Never tripped", "not armed", "not recorded", "no data"
 and "cannot be said" say five different things. Nothing is recommended from one session.

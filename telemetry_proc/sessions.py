@@ -142,8 +142,8 @@ def unlisted_sessions(conn: apsw.Connection, listed: Collection[Session]) -> lis
     """Sessions that ticks speak of and `sessions` has no row for: whoever stored the ticks was not Kedge's writer."""
     if not {"session_id", "tick"} <= set(columns(conn, "system_metrics")):
         return []
-    led = bool(conn.execute(_HAS_INDEX_BY_SESSION).fetchall())
-    found = conn.execute(_SKIPPING_FROM_SESSION_TO_SESSION if led else _LOOKING_AT_EVERY_TICK).fetchall()
+    is_indexed = bool(conn.execute(_HAS_INDEX_BY_SESSION).fetchall())
+    found = conn.execute(_SKIPPING_FROM_SESSION_TO_SESSION) if is_indexed else conn.execute(_LOOKING_AT_EVERY_TICK)
     known = {session.session_id for session in listed}
     return [Session(number) for (number,) in found if isinstance(number, int) and number not in known]
 

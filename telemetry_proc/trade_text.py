@@ -61,7 +61,7 @@ def gained(value: float) -> str:
 
 def _worth(report: Report, unit: str) -> Iterator[str]:
     for row in _judged(report.markouts_all):
-        yield f"After {JUDGED_AT.name}: {_markout(row, unit)}; no interval from one session."
+        yield f"After {JUDGED_AT.name}: {_markout(row, unit)}; no interval."
     if report.markouts_while_waiting is not None and report.explanation is not None:
         waited = f"the {count(report.explanation.onset_lag_ticks, 'tick')} from onset to trip"
         rows = list(_judged(report.markouts_while_waiting))

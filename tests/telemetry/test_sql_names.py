@@ -60,7 +60,6 @@ HANDED_ON = {
     ("schema.py", "initialize_database"),
     ("plot_columns.py", "_read_page"),
     ("sessions.py", "_measured"),
-    ("sessions.py", "unlisted_sessions"),
     ("store.py", "_execute_all"),
     ("store.py", "_one_by_one"),
 }

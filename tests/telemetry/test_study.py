@@ -156,7 +156,7 @@ def test_given_a_guard_that_was_off_when_it_would_have_tripped_then_its_own_bias
 def test_given_fills_without_later_mids_when_reported_then_no_number_is_made_up(studied):
     report = studied(SATURATED[:60], [(60, "bid", "1.0")])
 
-    assert "After 30 s: no fill has a mid in time, 1 without a later mid; no interval from one session." in " ".join(
+    assert "After 30 s: no fill has a mid in time, 1 without a later mid; no interval." in " ".join(
         report_lines(report)
     )
     (all_of_them,) = [row for row in report.markouts_all if (row.side, row.horizon) == ("both", "30 s")]
