@@ -41,7 +41,7 @@ def agreement(so_far: Agreement, session: LabelledSession, worth: Markouts) -> A
     for episode in session.episodes:
         if episode.ambiguous:
             continue
-        first, last = session.tick[episode.begin], session.tick[episode.end - 1]
+        first, last = session.tick[episode.onset], session.tick[episode.end - 1]
         inside = (worth.tick >= first) & (worth.tick <= last) & ~np.isnan(markout)
         if int(inside.sum()) < FILLS_MIN:
             too_few += 1

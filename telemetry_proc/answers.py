@@ -64,18 +64,12 @@ def answers_to(
     )
 
 
-def setting_words(setting: Setting) -> str:
-    """`25 / 7 / 5 / 40%`: lookback ticks, bias bps, prevalence bps, prevalence share."""
-    lookback_ticks, bias_bps, prevalence_bps, prevalence_pct = setting
-    return f"{lookback_ticks} / {bias_bps:g} / {prevalence_bps:g} / {prevalence_pct:g}%"
-
-
 def live_words(guard: Guard) -> str | None:
     """The thresholds that the session ran with; None if they are not on record."""
     bias_bps, prevalence_bps, prevalence_pct = guard[3:6]
     if guard.lookback_ticks is None or bias_bps is None or prevalence_bps is None or prevalence_pct is None:
         return None
-    return setting_words(Setting(guard.lookback_ticks, bias_bps, prevalence_bps, prevalence_pct))
+    return Setting(guard.lookback_ticks, bias_bps, prevalence_bps, prevalence_pct).in_words
 
 
 def neighbours(table: WhatIfTable, *, beside_live: bool = True) -> Iterator[str]:

@@ -9,9 +9,13 @@ from typing import Any
 
 import apsw
 import click
+import numpy as np
 from click.core import ParameterSource
 
 from shared.errors import IntegrityError, KedgeError, UsageError
+from telemetry_proc.across import across
+from telemetry_proc.calibration import calibrate
+from telemetry_proc.cli_guard_options import believe, every_session, steps
 from telemetry_proc.cli_options import (
     database_of,
     database_options,
@@ -23,14 +27,20 @@ from telemetry_proc.cli_options import (
 )
 from telemetry_proc.compare import compare_json, compare_lines
 from telemetry_proc.definitions import DEFINITIONS
+from telemetry_proc.grid import DEFAULT_GRID
+from telemetry_proc.kept_markouts import markouts_kept
 from telemetry_proc.reading import reading
+from telemetry_proc.recommend_text import recommendation_lines
 from telemetry_proc.report import Report, build_report
 from telemetry_proc.report_text import report_lines
 from telemetry_proc.saved_report import page_of, read_saved, saved_disagreement
+from telemetry_proc.series_cache import SeriesCache
 from telemetry_proc.sessions import pick
+from telemetry_proc.verdict import Budgets
 from telemetry_proc.wording import as_json, in_one_line
 
 COMPARED_MAX = 12
+SEED = 1  # the default of guard recommend, so that both say the same
 
 
 @click.command()
@@ -44,6 +54,7 @@ COMPARED_MAX = 12
     help="Take the report from this report.json instead of a database.",
 )
 @click.option("--compare", metavar="41,42,43", default=None, help="These sessions side by side.")
+@click.option("--across", "over_all", is_flag=True, help="Add what all sessions together say of the thresholds.")
 @database_options
 @json_option
 def report(
@@ -51,6 +62,7 @@ def report(
     output: Path | None,
     saved: Path | None,
     compare: str | None,
+    over_all: bool,  # noqa: FBT001
     database: Path | None,
     config_path: Path,
     overrides: tuple[str, ...],
@@ -65,7 +77,7 @@ def report(
       kedge-telemetry report --compare 41,42,43
 
     The HTML page is one file that needs nothing else; --from report.json -o report.html makes it again without the
-    database. Ends with 4 if the guard, run again over the stored errors, disagrees with what was recorded.
+    database. --across adds the verdict of guard recommend and the plots over all sessions. Ends with 4 if the guard, run again over the stored errors, disagrees with what was recorded.
     """
     _refuse_contradictions()
     if saved is not None:
@@ -80,8 +92,11 @@ def report(
             _refuse_to_conclude(found)
             return
         built = build_report(conn, pick(conn, session), with_plots=output is not None or as_object)
-    lines = report_lines(built)
-    whole = _object(built, lines, path) if output is not None or as_object else None
+        lines, among = report_lines(built), None
+        if over_all:
+            among, judged = _among_others(conn, path)
+            lines = [*lines, "", "All sessions together:", *judged]
+    whole = _object(built, lines, path) | {"across": among} if output is not None or as_object else None
     page = None if output is None else _rendered(whole)
     _show(whole, lines, output, page, as_object=as_object)
     _refuse_to_conclude([built])
@@ -98,6 +113,8 @@ def _refuse_contradictions() -> None:
         ("saved", "session", "--from names the report, so no SESSION beside it"),
         ("saved", "database", "--from names the report, so no --db beside it"),
         ("compare", "session", "--compare names the sessions, so no SESSION beside it"),
+        ("saved", "over_all", "--from shows what was saved, so no --across beside it"),
+        ("compare", "over_all", "--compare and --across: one of them"),
         ("compare", "output", "--compare prints a table; there is no HTML page of it (-o)"),
     ):
         if {first, second} <= named:
@@ -116,6 +133,16 @@ def _object(built: Report, lines: list[str], path: Path) -> dict[str, Any]:
     made_by = f"kedge-telemetry report {built.session.number} --db {shlex.quote(str(path))} -o report.html"
     whole: dict[str, Any] = as_json(built)
     return whole | {"page": lines, "definitions": DEFINITIONS, "command": in_one_line(made_by)}
+
+
+def _among_others(conn: apsw.Connection, path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What `guard recommend` says, with its own defaults: as an object for the page, and as lines."""
+    cache, sessions = SeriesCache.beside(path, markouts_kept()), every_session(conn)
+    found = calibrate(
+        conn, cache, sessions, DEFAULT_GRID, Budgets(), np.random.default_rng(SEED), believe=believe, steps=steps
+    )
+    told: dict[str, Any] = as_json(across(conn, cache, sessions, found))
+    return told, recommendation_lines(found.recommendation)
 
 
 def _show(

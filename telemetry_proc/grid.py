@@ -59,6 +59,12 @@ class Setting(NamedTuple):
         """In the integers that the guard compares."""
         return Thresholds.of(**self._asdict())
 
+    @property
+    def in_words(self) -> str:
+        """`25 / 7 / 5 / 40%`: lookback ticks, bias bps, prevalence bps, prevalence share."""
+        lookback_ticks, bias_bps, prevalence_bps, prevalence_pct = self
+        return f"{lookback_ticks} / {bias_bps:g} / {prevalence_bps:g} / {prevalence_pct:g}%"
+
 
 class Grid(NamedTuple):
     """Four axes, each strictly ascending. A combination is also known by its flat index, in C order of `shape`."""

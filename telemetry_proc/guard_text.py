@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from telemetry_proc.answers import setting_words, waiting_words
+from telemetry_proc.answers import waiting_words
 from telemetry_proc.grid import Grid, Setting
 from telemetry_proc.ladder import Explanation
 from telemetry_proc.report_text import rung_line
@@ -166,7 +166,7 @@ def whatif_lines(
     """A line a setting; which one was live; what could not be compared, and what may have gone unseen."""
     yield replay_line(found)
     if found.settings is None:
-        yield f"thresholds not on record; those not named are the defaults {setting_words(unnamed)}"
+        yield f"thresholds not on record; those not named are the defaults {unnamed.in_words}"
     if found.session.status == RUNNING:
         yield 'still running: "never" is only so far'
     yield ""
@@ -209,7 +209,7 @@ def sweep_lines(
     shown = list(lines)
     centre = _centre(grid, kept)
     if len(shown) > SETTINGS_LISTED_MAX:
-        yield f"around {setting_words(centre)}, one threshold at a time; all of them: --json, or -o FILE.npz"
+        yield f"around {centre.in_words}, one threshold at a time; all of them: --json, or -o FILE.npz"
         shown = [line for line in lines if _steps_away(line.setting, centre) <= 1]
     yield ""
     yield f"{_HEAD}  {'tripped':>8}  {'never':>7}  {'unarmed':>7}  median trip"

@@ -21,7 +21,7 @@ def recommendation_lines(result: Recommendation) -> list[str]:
     """The whole answer, at most 100 columns; the settings block last, when and only when a change is recommended."""
     said = [
         ("VERDICT", _verdict(result)),
-        ("LIVE", f"{setting_words(result.live.setting)}: {_false(result.live)}; {_delay(result.live)}."),
+        ("LIVE", f"{result.live.setting.in_words}: {_false(result.live)}; {_delay(result.live)}."),
         ("BUDGETS", _budgets(result.budgets)),
         ("SAMPLE", _sample(result)),
         ("SEARCH", _search(result)),
@@ -45,12 +45,6 @@ def settings_block(setting: Setting) -> str:
         f"    prevalence_threshold_bps: {_decimal(setting.prevalence_threshold_bps)}\n"
         f"    prevalence_pct: {_decimal(setting.prevalence_pct)}\n"
     )
-
-
-def setting_words(setting: Setting) -> str:
-    """`25 / 7 / 5 / 40%`: lookback ticks, bias bps, prevalence bps, prevalence share."""
-    lookback_ticks, bias_bps, prevalence_bps, prevalence_pct = setting
-    return f"{lookback_ticks} / {bias_bps:g} / {prevalence_bps:g} / {prevalence_pct:g}%"
 
 
 def _decimal(value: float) -> str:
@@ -125,7 +119,7 @@ def _holdout(candidate: Setting, judged: Judgement, sessions: int) -> str:
     gain = judged.delay_gain_s if on_delay else judged.false_gain
     promised = f"{judged.promised_gain:.1f} s an episode" if on_delay else _per_hundred(judged.promised_gain)
     return (
-        f"{setting_words(candidate)} on the newest {judged.sessions} of {count(sessions, 'session')}"
+        f"{candidate.in_words} on the newest {judged.sessions} of {count(sessions, 'session')}"
         f" ({count(judged.episodes, 'episode')}): {_gain(gain, on_delay=on_delay)};"
         f" the search promised {promised}. False trips in {judged.false_sessions} of {judged.calm_sessions} calm"
         f" sessions, the budget allows {judged.false_sessions_max}."
@@ -144,9 +138,9 @@ def _gain(gain: Paired, *, on_delay: bool) -> str:
 
 def _change(result: Recommendation) -> str:
     if result.recommended is None:
-        return f"Keep {setting_words(result.live.setting)}: {'; '.join(result.reasons)}."
+        return f"Keep {result.live.setting.in_words}: {'; '.join(result.reasons)}."
     return (
-        f"From {setting_words(result.live.setting)} to {setting_words(result.recommended)}, by the block below. What"
+        f"From {result.live.setting.in_words} to {result.recommended.in_words}, by the block below. What"
         " the next sessions make of it is the next hold-out."
     )
 
