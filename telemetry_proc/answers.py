@@ -14,7 +14,7 @@ from telemetry_proc.grid import Setting
 from telemetry_proc.guard_state import Guard
 from telemetry_proc.intervals import clopper_pearson, none_of
 from telemetry_proc.ladder import Explanation, Rung
-from telemetry_proc.study import Labels, Score, WhatIfTable
+from telemetry_proc.study import LabelledEpisode, Labels, Score, WhatIfTable
 from telemetry_proc.verdict import CALM_SESSIONS_MIN, DAYS_MIN, EPISODES_MIN
 from telemetry_proc.whatif import WhatIf
 from telemetry_proc.wording import bps, clock_time, count, duration, pct
@@ -48,9 +48,15 @@ class Unseen(NamedTuple):
 
 
 def answers_to(
-    error: Distribution, guard: Guard, explanation: Explanation | None, labels: Labels, unseen: Unseen
+    error: Distribution,
+    guard: Guard,
+    explanation: Explanation | None,
+    labels: Labels,
+    unseen: Unseen,
+    *,
+    running: bool = False,
 ) -> Answers:
-    """Answer from the parts of a report; what is None there is withheld here."""
+    """Answer from the parts of a report; what is None there is withheld here. `running`: the session is not over."""
     why_none = NO_TICKS if not error.ticks else NOT_RECORDED if not error.recorded else NO_DATA if not error.n else None
     if why_none is not None:
         return Answers(*[why_none] * 4)
@@ -60,7 +66,7 @@ def answers_to(
         _right(guard),
         " ".join(_sensitive(error, guard, explanation, labels)),
         _distribution(error),
-        _first(guard, explanation, unseen),
+        _first(guard, explanation, unseen, running=running),
     )
 
 
@@ -100,7 +106,7 @@ def waiting_words(explanation: Explanation) -> str | None:
     if took is None:
         return None
     floor = explanation.floor
-    waited = f"From the onset both conditions took {count(took, 'error')}"
+    waited = f"From the onset of the shift both conditions took {count(took, 'error')}"
     if floor is None:
         return f"{waited}; a clean shift to the median error would not have met them."
     if took == floor.lag_errors:
@@ -112,10 +118,15 @@ def waiting_words(explanation: Explanation) -> str | None:
 
 
 def _right(guard: Guard) -> str:
-    live = live_words(guard)
+    keep = ""
+    if live_words(guard) is not None:
+        keep = (
+            f" Keep {guard.lookback_ticks} ticks / {guard.bias_threshold_bps:g} bps / "
+            f"{guard.prevalence_threshold_bps:g} bps / {guard.prevalence_pct:g}%."
+        )
     return (
         f"NOT ENOUGH DATA in one session: guard recommend wants {CALM_SESSIONS_MIN} calm sessions and {EPISODES_MIN} "
-        f"saturated stretches on {DAYS_MIN} days.{'' if live is None else f' Keep {live}.'}"
+        f"saturated stretches on {DAYS_MIN} days.{keep}"
     )
 
 
@@ -147,14 +158,31 @@ def _scored(score: Score, guard: Guard, labels: Labels) -> str:
     if score.false_trips:
         return f"{said} where the error did not stay beyond {beta}; false trips in {_sure(1, 1, 'session')}"
     if score.unscored:
-        return f"{said} in a stretch too near to {beta} to be scored"
+        return f"{said} {_unscored(score, labels, beta)}"
     stretches = score.caught + score.missed
     if stretches:
         of = _sure(score.caught, stretches, "saturated stretch", "saturated stretches")
         return f"{said} in {of}"
     if score.calm:
         return f"false trips in {_sure(0, 1, 'calm session')}"
-    return f"no calm session, and every stretch of large errors is too near to {beta} to be scored"
+    cut = " or cut short by the record" if any(_is_cut(stretch, labels) for stretch in labels.episodes) else ""
+    return f"no calm session, and every stretch of large errors is too near to {beta}{cut} to be scored"
+
+
+def _unscored(score: Score, labels: Labels, beta: str) -> str:
+    """Where the trip lay, and why that neither speaks for the guard nor against it."""
+    trip_tick = score.trip_tick or 0
+    holding = [stretch for stretch in labels.episodes if stretch.first_tick <= trip_tick <= stretch.last_tick]
+    if not holding:
+        return f"too shortly before the record ends to say whether the error stayed beyond {beta}"
+    if _is_cut(holding[0], labels):
+        return f"in a stretch beyond {beta} that the record cuts short, so it is not scored"
+    return f"in a stretch too near to {beta} to be scored"
+
+
+def _is_cut(stretch: LabelledEpisode, labels: Labels) -> bool:
+    """Is it ambiguous not for its level, but because nobody knows how long it lasted?"""
+    return stretch.ambiguous and stretch.level_bps > labels.spec.band_high * labels.spec.beta_bps
 
 
 def _who(guard: Guard) -> str:
@@ -200,14 +228,14 @@ def _distribution(error: Distribution) -> str:
     )
 
 
-def _first(guard: Guard, explanation: Explanation | None, unseen: Unseen) -> str:
+def _first(guard: Guard, explanation: Explanation | None, unseen: Unseen, *, running: bool) -> str:
     if explanation is None:
         return "Not recorded: the session's thresholds are not on record."
     ladder, bias = guard.ladder, f"{guard.bias_threshold_bps:g} bps"
     if ladder.error is None:
         if unseen.ticks:
             return f"Cannot be said: no stored error reached {bias}, but {_missing(unseen.ticks)}."
-        return f"Never: no error reached {bias}."
+        return f"Never{' so far' if running else ''}: no error reached {bias}."
     missing = f" Before it {_missing(unseen.before_first)}." if unseen.before_first else ""
     return f"|error| first reached {bias} at {_place(ladder.error)}; {_then(guard)}.{_began(explanation)}{missing}"
 
@@ -231,7 +259,7 @@ def _then(guard: Guard) -> str:
         return f"the guard tripped at tick {count(guard.recorded_trip_tick)}, by the breaker's record"
     if ladder.both is None:
         return "mean and share were never both high enough" if not guard.hiding else "no trip is on record"
-    lag = f"{count(ladder.lag_ticks, 'tick')} ({duration(ladder.lag_s)}) later"
+    lag = count(ladder.lag_ticks, "tick") + ("" if ladder.lag_s is None else f" ({duration(ladder.lag_s)})") + " later"
     what = "the guard tripped" if guard.trip_is_replayed else f"{_who(guard)} would have tripped"
     return f"{what} at {_place(ladder.both)}, {lag}"
 

@@ -34,7 +34,7 @@ from telemetry_proc.series_cache import SeriesCache, SessionSeries
 from telemetry_proc.sessions import Session
 from telemetry_proc.verdict import Budgets
 from telemetry_proc.whatif import check_size
-from telemetry_proc.wording import as_json
+from telemetry_proc.wording import as_json, count
 
 Steps = Callable[[str, Sequence[Session]], Iterator[Session]]
 
@@ -87,6 +87,9 @@ def calibrate(
     """
     taken = pool(sessions)
     if taken.live is None:
+        if "still running" in taken.left_out:
+            why = "; ".join(f"{count(number, 'session')}: {reason}" for reason, number in taken.left_out.items())
+            raise NotEnoughData(f"no session that is over to judge ({why})")
         raise NotEnoughData("no session here has its configuration on record, so no setting is the live one")
     live = Setting.of(taken.live)
     tried = grid.including(live)
@@ -102,7 +105,7 @@ def calibrate(
 
     def each() -> Iterator[LabelledSession]:
         nonlocal agreed
-        for one in labelled(_series(conn, cache, steps("sweeping", read.usable)), spec, left_out):
+        for one in labelled(_series(conn, cache, steps("sweeping", read.usable)), spec, left_out, live.thresholds):
             agreed = agreement(agreed, one, read.markouts[one.session_id])
             yield one
 

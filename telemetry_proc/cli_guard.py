@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import apsw
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from shared.errors import IntegrityError, KedgeError, NotEnoughData, UsageError
 from shared.settings import AnchorSaturationGuard
@@ -106,6 +107,8 @@ def replay(
     Ends with 4 if anything differs: a window, the tick of the trip, its sum or its count; and if a stored value makes
     no sense.
     """
+    if every and click.get_current_context().get_parameter_source("session") is not ParameterSource.DEFAULT:
+        raise UsageError("--all means every session, so no SESSION beside it")
     # Nothing that was kept from an earlier look: this command is the one that vouches for the others.
     cache = SeriesCache(None)
     found: list[SessionSeries | Unreadable] = []

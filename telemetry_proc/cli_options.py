@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from shared import cli
+from telemetry_proc.wording import in_one_line
 
 
 def database_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,12 +59,12 @@ def journal_dir_of(database: Path | None, config_path: Path, overrides: tuple[st
 
 
 def say(output: dict[str, Any] | Iterable[str]) -> None:
-    """An object as one line of JSON, anything else line by line."""
+    """An object as one line of JSON, anything else line by line: what was recorded may hold what moves a cursor."""
     if isinstance(output, dict):
         click.echo(json.dumps(output, allow_nan=False))
         return
     for line in output:
-        click.echo(line)
+        click.echo(in_one_line(line))
 
 
 def output_refused(output: Path, *sources: Path) -> str | None:

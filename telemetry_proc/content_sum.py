@@ -1,8 +1,9 @@
 """A checksum over what a session's series is made of, in SQL and, for columns that are read already, in numpy.
 
 Asking SQLite for it costs a third of reading the rows. A number enters scaled by a power of two, which is exact, to an
-integer, weighted with its tick: so it tells 0.0 from NULL and a text from a number, notices the last bit of every
-error up to 8,192 bps and down to 0.002, and two values that changed places. No sum can overflow.
+integer, weighted by its tick: so it tells 0.0 from NULL and a text from a number, notices the last bit of every error
+up to 8,192 bps and down to 0.002, and two values that changed places unless a multiple of 1,000,002 ticks is between
+them. The weight runs from 1 to 1,000,002, so that none is a multiple of the modulus, and no sum can overflow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from telemetry_proc.tick_columns import NOT_RECORDED, Floats, Ints, TickColumns
 SUMMED = ("tick", "ts_ns", "guard_window_n", "anchor_error_bps", "guard_mean_bps", "guard_prevalence_pct")
 
 _VALUES = 2_147_483_647
-_WEIGHTED = 1_000_003
+_WEIGHTED = 1_000_003  # a prime
+_WEIGHTS = _WEIGHTED - 1
 _SMALL, _LARGE = 4.0, 8192.0
 _SCALE_SMALL, _SCALE_MIDDLE, _SCALE_LARGE = 2.0**61, 2.0**50, 2.0**10
 
@@ -25,24 +27,24 @@ _SUM_IN_SQL = """
         count(*),
         coalesce(sum(tick % 2147483647), 0),
         coalesce(sum(typeof(ts_ns) = 'integer'), 0),
-        coalesce(sum(ts_ns % 2147483647 * tick % 1000003), 0),
+        coalesce(sum(ts_ns % 2147483647 * (tick % 1000002 + 1) % 1000003), 0),
         coalesce(sum(typeof(guard_window_n) = 'integer'), 0),
-        coalesce(sum(guard_window_n % 2147483647 * tick % 1000003), 0),
+        coalesce(sum(guard_window_n % 2147483647 * (tick % 1000002 + 1) % 1000003), 0),
         coalesce(sum(typeof(anchor_error_bps) = 'real'), 0),
         coalesce(sum(CAST(anchor_error_bps * CASE
             WHEN abs(anchor_error_bps) < 4 THEN 2305843009213693952.0
             WHEN abs(anchor_error_bps) < 8192 THEN 1125899906842624.0
-            ELSE 1024.0 END AS INTEGER) % 2147483647 * tick % 1000003), 0),
+            ELSE 1024.0 END AS INTEGER) % 2147483647 * (tick % 1000002 + 1) % 1000003), 0),
         coalesce(sum(typeof(guard_mean_bps) = 'real'), 0),
         coalesce(sum(CAST(guard_mean_bps * CASE
             WHEN abs(guard_mean_bps) < 4 THEN 2305843009213693952.0
             WHEN abs(guard_mean_bps) < 8192 THEN 1125899906842624.0
-            ELSE 1024.0 END AS INTEGER) % 2147483647 * tick % 1000003), 0),
+            ELSE 1024.0 END AS INTEGER) % 2147483647 * (tick % 1000002 + 1) % 1000003), 0),
         coalesce(sum(typeof(guard_prevalence_pct) = 'real'), 0),
         coalesce(sum(CAST(guard_prevalence_pct * CASE
             WHEN abs(guard_prevalence_pct) < 4 THEN 2305843009213693952.0
             WHEN abs(guard_prevalence_pct) < 8192 THEN 1125899906842624.0
-            ELSE 1024.0 END AS INTEGER) % 2147483647 * tick % 1000003), 0)
+            ELSE 1024.0 END AS INTEGER) % 2147483647 * (tick % 1000002 + 1) % 1000003), 0)
     FROM system_metrics WHERE session_id = ?
 """
 
@@ -58,7 +60,7 @@ def sum_in_database(conn: apsw.Connection, session_id: int) -> list[int]:
 
 
 def sum_of_columns(columns: TickColumns) -> list[int]:
-    """The same of rows that were read. It differs where ticks have numbers of 2**32 or more, which costs a re-read."""
+    """The same of rows that were read."""
     tick = columns.tick
     return [
         tick.size,
@@ -90,4 +92,4 @@ def _of_floats(values: Floats, tick: Ints) -> tuple[int, int]:
 
 
 def _weighted(values: Ints, tick: Ints) -> tuple[int, int]:
-    return values.size, int(np.fmod(np.fmod(values, _VALUES) * tick, _WEIGHTED).sum())
+    return values.size, int(np.fmod(np.fmod(values, _VALUES) * (np.fmod(tick, _WEIGHTS) + 1), _WEIGHTED).sum())

@@ -1,7 +1,8 @@
 """How the anchor error of a session was distributed: every number computed from whole columns, quantiles exact.
 
 Quantiles are nearest-rank, see quantiles.py; what the lag of an autocorrelation means, see autocorrelation.py. Time
-in a zone counts each tick until the next one begins; the last tick of a session has no duration. Zones and shares
+in a zone counts each tick until the next one begins; the last tick of a session has no duration, nor has one before
+ticks that are missing or before a clock that steps back: nobody knows how long it lasted. Zones and shares
 compare the recorded float with the level; only the guard's own statistics, in rolling.py, are in integer nano-bps.
 """
 
@@ -165,11 +166,12 @@ def distribution(
         starts_after = error_starts[error_starts > split] - split
         before = _side(rows_before, errors[:split], error_starts[error_starts < split], rule)
         after = _side(ticks - rows_before, errors[split:], starts_after, rule)
-    zones, null_seconds = _zones(columns.ts_ns, columns.anchor_error_bps)
+    zones, null_seconds = _zones(columns.tick, columns.ts_ns, columns.anchor_error_bps)
+    gaps = np.flatnonzero(np.diff(columns.tick) > 1) + 1
     return Distribution(
         ticks=ticks,
         n=n,
-        nulls=nulls_of(columns.market_status, np.isnan(columns.anchor_error_bps), null_seconds),
+        nulls=nulls_of(columns.market_status, np.isnan(columns.anchor_error_bps), null_seconds, gaps),
         mean_bps=whole.mean if whole else None,
         median_bps=whole.median if whole else None,
         sd_bps=whole.sd if whole else None,
@@ -182,7 +184,9 @@ def distribution(
         mad_bps=whole.mad if whole else None,
         skew=whole.skew if whole else None,
         at_or_above=at_or_above(sizes) if n else None,
-        longest_run_from_5bps_ticks=longest_run(np.abs(columns.anchor_error_bps) >= ABOVE_BPS, row_starts),
+        longest_run_from_5bps_ticks=longest_run(
+            np.abs(columns.anchor_error_bps) >= ABOVE_BPS, np.concatenate((row_starts, gaps))
+        ),
         autocorrelation=remembered,
         window_noise=noise,
         rolling=None
@@ -237,7 +241,7 @@ def _side(ticks: int, errors: Floats, starts: Ints, rule: _Rule) -> TripSide:
     return TripSide(ticks, ticks - n, part, remembered, noise)
 
 
-def _zones(ts_ns: Ints, error_bps: Floats) -> tuple[tuple[Zone, ...], float]:
+def _zones(tick: Ints, ts_ns: Ints, error_bps: Floats) -> tuple[tuple[Zone, ...], float]:
     """Time in each zone of |error|, and the seconds without an error; no zones where there is no error at all."""
     size = np.abs(error_bps)
     zone = np.zeros(len(size), dtype=np.int8)
@@ -245,7 +249,7 @@ def _zones(ts_ns: Ints, error_bps: Floats) -> tuple[tuple[Zone, ...], float]:
         zone += size >= bound
     zone[np.isnan(size)] = _NULL_ZONE
     ticks = np.bincount(zone, minlength=_NULL_ZONE + 1)
-    known = (ts_ns[1:] != NOT_RECORDED) & (ts_ns[:-1] != NOT_RECORDED)
+    known = (ts_ns[:-1] != NOT_RECORDED) & (ts_ns[1:] >= ts_ns[:-1]) & (np.diff(tick) <= 1)
     lasted_ns = np.where(known, ts_ns[1:] - ts_ns[:-1], 0)
     seconds = [int(lasted_ns[zone[:-1] == at].sum()) / 1e9 for at in range(_NULL_ZONE + 1)]
     n = len(size) - int(ticks[_NULL_ZONE])

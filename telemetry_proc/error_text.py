@@ -60,8 +60,8 @@ def _memory(error: Distribution) -> Iterator[str]:
     """How much the errors repeat themselves, and what the window made of them."""
     memory, rolling = error.autocorrelation, error.rolling
     if memory is not None:
-        worth = "cannot be said" if memory.effective_n is None else count(round(memory.effective_n))
-        yield f"memory   lag-1 autocorrelation {memory.rho_1:.2f}; effective n {worth}"
+        worth = "fewer than 50" if memory.effective_n is None else f"about {count(round(memory.effective_n))}"
+        yield f"memory   lag-1 autocorrelation {memory.rho_1:.2f}; worth {worth} independent errors"
     if rolling is not None and rolling.mean is not None:
         sizes = rolling.mean.abs_mean
         yield (

@@ -12,6 +12,8 @@ together with its event, a later one that only the replay sees proves nothing.
 
 What cannot be seen: a changed error that rounds to the same nano-bps, one beyond the clamp, and one between two gaps
 with fewer errors than a window. None of them changes a verdict of the guard that could be known.
+Nor can an emptied window be seen where it looks like a full one, as every window of a single error does: longer
+lookbacks are then swept across it.
 """
 
 from __future__ import annotations
@@ -262,6 +264,9 @@ def _notes(ran: _Run, series: Series, hiding: tuple[str, ...]) -> Iterator[str]:
         yield f"{count(facts.missing_ticks, 'tick')} missing{harmless}"
     if ran.unknown_ticks:
         yield f"{count(ran.unknown_ticks, 'tick')} not compared: ticks before them are missing"
+    silent = facts.ticks - ran.unknown_ticks - ran.checked_ticks
+    if ran.has_state and silent:
+        yield f"{count(silent, 'tick')} not compared: of the window nothing is on record there"
     if facts.window_resets:
         yield f"the window was emptied {count(facts.window_resets, 'time')} on the way"
 

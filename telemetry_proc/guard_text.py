@@ -15,6 +15,7 @@ from telemetry_proc.whatif import SettingSummary, WhatIf
 from telemetry_proc.wording import clock_time, count, duration, pct
 
 SETTINGS_LISTED_MAX = 60
+_SO_FAR = 'still running: "never" is only so far'
 _HEAD = f"{'lookback':>8}  {'bias bps':>8}  {'prev bps':>8}  {'prev %':>6}"
 
 
@@ -86,9 +87,9 @@ def why_not_compared(one: SessionSeries) -> str:
 
 def none_recorded(found: Sequence[SessionSeries]) -> str:
     """For the error that ends a command."""
-    numbers = ", ".join(str(one.session.session_id) for one in found[:8])
+    numbers = f"session{'' if len(found) == 1 else 's'} " + ", ".join(str(one.session.session_id) for one in found[:8])
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-    return f"no anchor error is on record: not recorded in session {numbers}{more}"
+    return f"no anchor error is on record: not recorded in {numbers}{more}"
 
 
 def explain_lines(found: SessionSeries, explanation: Explanation) -> Iterator[str]:
@@ -101,22 +102,29 @@ def explain_lines(found: SessionSeries, explanation: Explanation) -> Iterator[st
         f"{settings.lookback_ticks} errors at or above {settings.prevalence_threshold_bps:g} bps"
         f"{'' if settings.enabled else '; disabled'}"
     )
+    if found.session.status == RUNNING:
+        yield _SO_FAR
     yield ""
-    yield rung_line(f"(a) |error| >= {settings.bias_threshold_bps:g} bps", ladder.error)
-    yield rung_line(f"(b) |mean| >= {settings.bias_threshold_bps:g} bps", ladder.mean)
-    yield rung_line(f"(c) share >= {settings.prevalence_pct:g}%", ladder.prevalence)
-    yield rung_line("(d) both: trip" if settings.enabled else "(d) both, not a trip", ladder.both)
+    unseen = found.fidelity.may_hide_a_breach or found.series.facts.missing_ticks > 0
+    none = "not on what is stored" if unseen else "never"
+    yield rung_line(f"(a) |error| >= {settings.bias_threshold_bps:g} bps", ladder.error, none)
+    yield rung_line(f"(b) |mean| >= {settings.bias_threshold_bps:g} bps", ladder.mean, none)
+    yield rung_line(f"(c) share >= {settings.prevalence_pct:g}%", ladder.prevalence, none)
+    yield rung_line("(d) both: trip" if settings.enabled else "(d) both, not a trip", ladder.both, none)
     yield ""
     yield from _waited(explanation)
     yield from _binding(explanation)
     if found.fidelity.may_hide_a_breach:
-        yield f"An earlier breach may be hidden: {'; '.join(found.fidelity.hiding)}."
+        what = "A breach" if ladder.both is None else "An earlier breach"
+        yield f"{what} may be hidden: {'; '.join(found.fidelity.hiding)}."
     yield ""
-    yield "first |error|, mean, share, both, by bias threshold:"
+    yield "first tick, had the bias threshold been another:"
+    yield f"{'bias':>10}{'(a) |error|':>13}{'(b) |mean|':>12}{'(c) share':>12}{'(d) both':>12}"
     for other in explanation.ladders:
         rungs = (other.ladder.error, other.ladder.mean, other.ladder.prevalence, other.ladder.both)
-        ticks = "".join(f"{'never' if rung is None else f'{rung.tick:,}':>12}" for rung in rungs)
-        yield f"{other.bias_threshold_bps:>6g} bps{ticks}"
+        none = "none stored" if unseen else "never"
+        ticks = "".join(f"{none if rung is None else f'{rung.tick:,}':>12}" for rung in rungs)
+        yield f"{other.bias_threshold_bps:>6g} bps {ticks}"
 
 
 def _waited(explanation: Explanation) -> Iterator[str]:
@@ -129,7 +137,7 @@ def _waited(explanation: Explanation) -> Iterator[str]:
     yield f"Last condition met: {last}."
     yield (
         f"From the first exceedance to the trip: {count(explanation.lag_ticks, 'tick')}, "
-        f"{count(explanation.lag_errors, 'error')}, {duration(explanation.lag_s)}."
+        f"{count(explanation.lag_errors, 'error')}, {_by_the_clock(explanation.lag_s)}."
     )
     if onset is not None and ladder.error is not None and onset.tick != ladder.error.tick:
         yield f"The shift that tripped it began at tick {onset.tick:,} ({clock_time(onset.time)})."
@@ -140,6 +148,10 @@ def _waited(explanation: Explanation) -> Iterator[str]:
     if age is not None and age.at_trip_s is not None:
         old = ", more than three times as much" if age.is_old_at_trip else ""
         yield f"Age of the window at the trip: {duration(age.at_trip_s)}, usually {duration(age.usual_s)}{old}."
+
+
+def _by_the_clock(seconds: float | None) -> str:
+    return "by a clock that was not recorded or stepped back" if seconds is None else duration(seconds)
 
 
 def _binding(explanation: Explanation) -> Iterator[str]:
@@ -168,7 +180,7 @@ def whatif_lines(
     if found.settings is None:
         yield f"thresholds not on record; those not named are the defaults {unnamed.in_words}"
     if found.session.status == RUNNING:
-        yield 'still running: "never" is only so far'
+        yield _SO_FAR
     yield ""
     yield f"{_HEAD}  first trip"
     for answer in answers:

@@ -10,7 +10,8 @@ is compared is what the candidate is for:
 It passes only if the gain's one-sided 95 % limit is above zero **and** the candidate kept both promises here: calm
 sessions with a false trip are no more than the budget's share of them (so with fewer than 20 calm sessions and a
 budget of 1 in 20 a single one fails it), and where it is slower than live its mean delay is within the budget. So no
-saving of seconds can pay for false trips beyond the budget, nor the other way round.
+saving of seconds can pay for false trips beyond the budget, nor the other way round. A hold-out without any calm
+session shows nothing about false trips, so nothing passes on it.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ def judge(
         against.append(f"the hold-out shows no gain in {unit} that could be judged")
     elif judged.low <= 0:
         against.append(f"the gain in {unit} on the hold-out may as well be none")
+    if not calm.any():
+        against.append("the hold-out has no calm session to trip falsely in")
     if false_sessions > allowed:
         against.append(f"it tripped falsely in {false_sessions} of {int(calm.sum())} calm sessions of the hold-out")
     if not faster and (delay_s is None or delay_s > max_delay_s):

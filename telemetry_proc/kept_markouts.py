@@ -25,16 +25,16 @@ _SUM_OF_MIDS = """
     SELECT sum(typeof(mid) = 'real'),
            sum(CAST(mid * CASE WHEN abs(mid) < 4 THEN 2305843009213693952.0
                                WHEN abs(mid) < 8192 THEN 1125899906842624.0
-                               ELSE 1024.0 END AS INTEGER) % 2147483647 * tick % 1000003),
+                               ELSE 1024.0 END AS INTEGER) % 2147483647 * (tick % 1000002 + 1) % 1000003),
            sum(typeof(ledger_index) = 'integer'),
-           sum(ledger_index % 2147483647 * tick % 1000003)
+           sum(ledger_index % 2147483647 * (tick % 1000002 + 1) % 1000003)
     FROM system_metrics WHERE session_id = ?
 """
 
 
 def markouts_kept() -> Extras:
     """What the series cache needs to know to keep markouts."""
-    return Extras("markouts-1", ("mid", "ledger_index"), _facts, _arrays)
+    return Extras("markouts-2", ("mid", "ledger_index"), _facts, _arrays)
 
 
 def markouts_from(kept: Arrays) -> Markouts:

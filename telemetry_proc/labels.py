@@ -106,7 +106,7 @@ def episodes(error_nano_bps: Ints, starts: Ints, spec: LabelSpec) -> tuple[Episo
         errors = error_nano_bps[low:high]
         runs = _runs(errors, spec.band_low * spec.beta_bps, spec)
         near.extend(_episode(errors, run._replace(cut=True), spec, low) for run in runs if not run.cut)
-    return _apart(sorted(found + near))
+    return _apart(sorted(found + near), error_nano_bps, spec)
 
 
 def calm_stretches(n: int, starts: Ints, found: Sequence[Episode]) -> tuple[tuple[int, int], ...]:
@@ -192,7 +192,7 @@ def _drift(signed: Ints, level: float) -> Floats:
     return np.concatenate(([0.0], np.cumsum(np.clip(signed, 0.0, level) - level / 2)))
 
 
-def _apart(found: Sequence[Episode]) -> tuple[Episode, ...]:
+def _apart(found: Sequence[Episode], errors: Ints, spec: LabelSpec) -> tuple[Episode, ...]:
     """The same, where one goes over into the next with a clean cut at the onset of the next."""
     cut: list[Episode] = []
     for episode in found:
@@ -200,7 +200,14 @@ def _apart(found: Sequence[Episode]) -> tuple[Episode, ...]:
             border = max(cut[-1].onset + 1, min(cut[-1].end, episode.onset))
             if border >= episode.end:
                 continue
-            cut[-1] = cut[-1]._replace(end=border)
-            episode = episode._replace(begin=border, onset=max(border, episode.onset))  # noqa: PLW2901
+            cut[-1] = _within(cut[-1]._replace(end=border), errors, spec)
+            episode = _within(episode._replace(begin=border, onset=max(border, episode.onset)), errors, spec)  # noqa: PLW2901
         cut.append(episode)
     return tuple(cut)
+
+
+def _within(episode: Episode, errors: Ints, spec: LabelSpec) -> Episode:
+    """With the level of what a cut has left of it; what was ambiguous stays so."""
+    level = float(np.median(episode.sign * errors[episode.onset : episode.end]))
+    near_beta = level <= to_nano_bps(spec.band_high * spec.beta_bps)
+    return episode._replace(level_bps=level / NANO_PER_BPS, ambiguous=episode.ambiguous or near_beta)

@@ -192,7 +192,8 @@ def _lag_ticks(first: Rung | None, last: Rung | None) -> int | None:
 
 
 def _lag_s(first: Rung | None, last: Rung | None) -> float | None:
-    if first is None or last is None or first.ts_ns is None or last.ts_ns is None:
+    """None as well where the clock stepped back between them: no time has passed that could be told."""
+    if first is None or last is None or first.ts_ns is None or last.ts_ns is None or last.ts_ns < first.ts_ns:
         return None
     return (last.ts_ns - first.ts_ns) / 1e9
 
@@ -260,12 +261,8 @@ class GuardReplay:
     def ladder(self) -> Ladder:
         """The rungs reached so far."""
         first, last = self._error_rung, self._both_rung
-        lag_ticks = lag_s = None
-        if first is not None and last is not None:
-            lag_ticks = last.tick - first.tick
-            if first.ts_ns is not None and last.ts_ns is not None:
-                lag_s = (last.ts_ns - first.ts_ns) / 1e9
-        return Ladder(first, self._mean_rung, self._prevalence_rung, last, self._last_condition, lag_ticks, lag_s)
+        lags = _lag_ticks(first, last), _lag_s(first, last)
+        return Ladder(first, self._mean_rung, self._prevalence_rung, last, self._last_condition, *lags)
 
     def _climb(self, tick: int, ts_ns: int | None, error_bps: float, *, armed: bool, tripped: bool) -> None:
         """Look for rungs; after the trip there are none left to find."""

@@ -38,8 +38,11 @@ class Nulls(NamedTuple):
     statuses: dict[str, StatusNulls]
 
 
-def nulls_of(status: Texts, without: Bools, seconds: float) -> Nulls:
-    """Of a session's ticks, the ones `without` an error, which lasted for so many seconds."""
+def nulls_of(status: Texts, without: Bools, seconds: float, gaps: Ints) -> Nulls:
+    """Of a session's ticks, the ones `without` an error, which lasted for so many seconds.
+
+    `gaps`: rows before which ticks are missing; no run goes on across one, for the missing ones may have had an error.
+    """
     ticks, nulls = len(without), int(np.count_nonzero(without))
     codes, names = named(status)
     statuses = {}
@@ -48,23 +51,23 @@ def nulls_of(status: Texts, without: Bools, seconds: float) -> Nulls:
         null_of_status = of_status & without
         all_ticks, null_ticks = int(np.count_nonzero(of_status)), int(np.count_nonzero(null_of_status))
         share_pct = pct(null_ticks, nulls) if nulls else None
-        longest = longest_run(null_of_status)
+        longest = longest_run(null_of_status, gaps)
         statuses[name] = StatusNulls(all_ticks, null_ticks, pct(null_ticks, all_ticks), share_pct, longest)
     statuses = dict(sorted(statuses.items(), key=lambda entry: -entry[1].null_ticks))
     return Nulls(
         ticks=nulls,
         share_pct=pct(nulls, ticks) if ticks else None,
-        longest_run_ticks=longest_run(without),
+        longest_run_ticks=longest_run(without, gaps),
         by_market_status={name: of.null_ticks for name, of in statuses.items() if of.null_ticks},
         seconds=seconds,
         statuses=statuses,
     )
 
 
-def longest_run(held: Bools, starts: Ints | None = None) -> int:
+def longest_run(held: Bools, starts: Ints) -> int:
     """How many rows in a row; a run does not go on across a start."""
     changes = np.flatnonzero(held[1:] != held[:-1]) + 1
-    begins = np.unique(np.concatenate(([0], changes, *([] if starts is None else [starts]))))
+    begins = np.unique(np.concatenate(([0], changes, starts)))
     begins = begins[begins < len(held)]
     lengths = np.diff(begins, append=len(held))
     return int(lengths[held[begins]].max(initial=0))

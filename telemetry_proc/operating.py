@@ -7,12 +7,11 @@ a mixture, that mean misleads (Mei 2007, "Is average run length to false alarm a
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from shared.saturation import need_count
+from shared.saturation import to_nano_bps
 from telemetry_proc.grid import Setting
 from telemetry_proc.intervals import Interval, clopper_pearson, garwood, none_of, session_bootstrap, wider
 from telemetry_proc.outcomes import Bools, Outcomes, ScoredEpisode
@@ -192,8 +191,10 @@ def unarmed_share(found: Outcomes, setting: Setting) -> float | None:
 
 def floor_ticks(setting: Setting, level_bps: float) -> int:
     """The least delay after a clean step from 0 to `level_bps` that this window allows: max(ceil(b L / d), need)."""
-    bias = math.ceil(setting.bias_threshold_bps * setting.lookback_ticks / max(level_bps, setting.bias_threshold_bps))
-    return max(bias, need_count(setting.lookback_ticks, setting.prevalence_pct))
+    thresholds = setting.thresholds
+    level = max(to_nano_bps(level_bps), thresholds.bias_nano_bps, 1)
+    errors = -(-thresholds.bias_nano_bps * thresholds.lookback_ticks // level)
+    return max(errors, thresholds.need)
 
 
 def _false_share_interval(tripped: Bools, day: Ints, rng: np.random.Generator) -> Interval | None:

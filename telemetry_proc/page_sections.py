@@ -40,21 +40,27 @@ def _tiles(report: Any) -> Iterator[tuple[str, str, str, str]]:
     guard, ladder = part(report, "guard"), _ladder(report)
     state, trip = text(guard, "state") or NOT_RECORDED, part(ladder, "both")
     tripped = state == "tripped"
-    armed = f"armed {pct(number(guard, 'armed_pct'))} of ticks"
+    armed_pct = number(guard, "armed_pct")
+    armed = "" if armed_pct is None else f"armed {pct(armed_pct)} of ticks"
     yield ("Guard", state, f"at tick {_count(trip, 'tick')}" if tripped else armed, "bad" if tripped else "")
     first, bias = part(ladder, "error"), number(guard, "bias_threshold_bps")
     height = "the bias threshold" if bias is None else f"{bias:g} bps"
-    yield (f"|error| first at {height}", f"tick {_count(first, 'tick')}" if first else "never",
+    yield (f"|error| first at {height}", f"tick {_count(first, 'tick')}" if first else _unmet(report),
            clock_time(text(first, "time")) if first else "", "")  # fmt: skip
-    lag, floor = number(ladder, "lag_ticks"), number(report, "explanation", "floor", "lag_ticks")
-    least = "" if floor is None else f", the least possible is {floor:,}"
+    lag, clean = number(ladder, "lag_ticks"), number(report, "explanation", "floor", "lag_ticks")
+    least = "" if clean is None else f"; a clean shift takes {count(int(clean), 'tick')}"
     yield ("From there to the trip", _DASH if lag is None else count(int(lag), "tick"),
            "" if lag is None else duration(number(ladder, "lag_s")) + least, "")  # fmt: skip
     sizes = part(report, "error", "abs_error")
     yield ("|error|, 95th percentile", f"{bps(number(sizes, 'p95_bps'))} bps" if sizes else "no data",
            f"largest {bps(number(sizes, 'max_bps'))}" if sizes else "", "")  # fmt: skip
     traded = part(report, "money")
-    yield ("Fills", _count(traded, "fills"), f"{_count(traded, 'maker_fills')} as maker" if traded else "", "")
+    yield (
+        "Fills",
+        _count(traded, "fills"),
+        f"{_count(traded, 'maker_fills')} as maker" if traded.get("fills_recorded", traded) else "",
+        "",
+    )
     begin, end = number(traded, "mark_value_first_quote"), number(traded, "mark_value_last_quote")
     change = None if begin is None or end is None else end - begin
     yield ("Value at mid", "no data" if change is None else f"{change:+,.2f}",
@@ -62,6 +68,14 @@ def _tiles(report: Any) -> Iterator[tuple[str, str, str, str]]:
 
 
 _DASH = "–"
+
+
+def _unmet(report: Any) -> str:
+    """What a threshold that no stored error reached is called; "never" only where nothing can hide that one did."""
+    if not part(report, "explanation"):
+        return "not known"
+    unseen = number(report, "ticks", "missing") or items(report, "guard", "hiding")
+    return "not on what is stored" if unseen else "never"
 
 
 def _count(value: Part, key: str) -> str:
@@ -130,7 +144,7 @@ def trip(report: Any) -> str:
             [meaning, _count(rung, "tick"), clock_time(text(rung, "time")), bps(number(rung, "error_bps"), signed=True),
              bps(number(rung, "mean_bps"), signed=True), pct(number(rung, "prevalence_pct"))]
             if rung
-            else [meaning, "never", *[_DASH] * 4]
+            else [meaning, _unmet(report), *[_DASH] * 4]
         )  # fmt: skip
     heads = ["first time that", "tick", "time", "error, bps", "mean, bps", "share"]
     found = table("The ladder", heads, rows) if rows else none("The ladder is not recorded.")

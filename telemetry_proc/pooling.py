@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
+from shared.saturation import Thresholds
 from shared.settings import AnchorSaturationGuard
 from telemetry_proc.fidelity import Fidelity
 from telemetry_proc.labels import LabelSpec, calm_stretches, episodes
@@ -26,12 +27,13 @@ from telemetry_proc.outcomes import LabelledSession
 from telemetry_proc.series import Series
 from telemetry_proc.sessions import RUNNING, Session, pick_latest
 from telemetry_proc.tick_columns import NOT_RECORDED
+from telemetry_proc.unseen import could_hide
 
 POST_TRIP_ERRORS = 200
 POST_TRIP_JUMP = 2.0
 _TROUBLE = "fault: "
-_FINGERPRINT_ERRORS = 200
-_FINGERPRINT_VALUES_MIN = 50  # fewer different errors than this may agree by chance, or by being idle
+_FINGERPRINT_VALUES = 20  # fewer different errors than this may agree by chance, or by being idle
+_FINGERPRINT_ERRORS = 200  # looked at first; an anchor that mostly stands on mid takes more to show as many
 
 
 class Pool(NamedTuple):
@@ -78,9 +80,15 @@ def pool(sessions: Sequence[Session]) -> Pool:
 
 
 def labelled(
-    loaded: Iterable[tuple[Session, Series, Fidelity]], spec: LabelSpec, left_out: Counter[str]
+    loaded: Iterable[tuple[Session, Series, Fidelity]],
+    spec: LabelSpec,
+    left_out: Counter[str],
+    judged: Thresholds | None = None,
 ) -> Iterator[LabelledSession]:
     """Each session as the sweep takes it, labelled; one at a time. Those that cannot be used are counted in `left_out`.
+
+    `judged`: the thresholds that missing rows may hide a trip of. Without them each session is asked by its own, and
+    the same errors may be complete under one guard and not under another.
 
     A session whose errors are those of one before it (a tape or a simulation played again) is no second observation.
     """
@@ -96,7 +104,7 @@ def labelled(
         if beginning is not None:
             seen.add(beginning)
         found = episodes(series.error_nano_bps, series.starts, spec)
-        missing = series.facts.missing_ticks > 0
+        hides = fidelity.may_hide_a_breach if judged is None else bool(could_hide(series, judged))
         yield LabelledSession(
             session_id=session.session_id,
             started_ns=int(series.ts_ns[0]) if session.started_ns is None else session.started_ns,
@@ -106,16 +114,25 @@ def labelled(
             starts=series.starts,
             calm=tuple(calm_stretches(len(series.tick), series.starts, found)),
             episodes=found,
-            complete=not (missing and fidelity.may_hide_a_breach),
+            complete=not (series.facts.missing_ticks and hides),
         )
 
 
 def fingerprint(series: Series) -> bytes | None:
-    """Of the first errors: two sessions with the same one are one tape or simulation. None: too few to tell by."""
-    beginning = series.error_nano_bps[:_FINGERPRINT_ERRORS]
-    if len(beginning) < _FINGERPRINT_ERRORS or len(np.unique(beginning)) < _FINGERPRINT_VALUES_MIN:
-        return None
-    return hashlib.sha256(beginning.tobytes()).digest()
+    """Of the errors up to the twentieth different one: two sessions with the same are one tape or simulation.
+
+    However many errors that takes, so that a session that was cut short is known too. None: too few to tell by.
+    """
+    errors = series.error_nano_bps
+    looked_at = _FINGERPRINT_ERRORS
+    while True:
+        _, first = np.unique(errors[:looked_at], return_index=True)
+        if len(first) >= _FINGERPRINT_VALUES:
+            end = int(np.partition(first, _FINGERPRINT_VALUES - 1)[_FINGERPRINT_VALUES - 1]) + 1
+            return hashlib.sha256(errors[:end].tobytes()).digest()
+        if looked_at >= len(errors):
+            return None
+        looked_at *= 2
 
 
 def post_trip_ratio(series: Series, trip_tick: int) -> float | None:

@@ -102,7 +102,8 @@ def _sample(result: Recommendation) -> str:
 def _search(result: Recommendation) -> str:
     text = (
         f"{result.searched:,} settings, {result.distinct:,} different behaviours among them in the search sessions;"
-        f" looking back over all sessions, {result.beaten_by:,} of them beat live in false trips and delay"
+        f" looking back over all sessions, {result.beaten_by:,} of them had fewer false trips than live or less delay,"
+        " and not more of the other"
     )
     if result.within_budget:
         text += (

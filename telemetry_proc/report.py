@@ -40,8 +40,18 @@ from telemetry_proc.session_facts import (
     stopped_tick,
     ticks_of,
 )
-from telemetry_proc.sessions import JSON_SCHEMA_VERSION, Session
-from telemetry_proc.study import Labels, Quoting, Score, WhatIfTable, fill_study, labels_of, score_of, what_if_around
+from telemetry_proc.sessions import JSON_SCHEMA_VERSION, RUNNING, Session
+from telemetry_proc.study import (
+    Labels,
+    Quoting,
+    Score,
+    WhatIfTable,
+    fill_study,
+    is_told,
+    labels_of,
+    score_of,
+    what_if_around,
+)
 from telemetry_proc.tick_columns import TickColumns, read_ticks
 from telemetry_proc.trading import Money, Orders, money, orders
 from telemetry_proc.wording import count
@@ -76,7 +86,7 @@ def build_report(conn: apsw.Connection, session: Session, *, with_plots: bool = 
 
     Raises `IntegrityError` for a stored value that is no finite number.
     """
-    number = session.session_id
+    number, running = session.session_id, session.status == RUNNING
     settings = guard_settings(session.config_json)
     columns = read_ticks(conn, number)
     series = series_of(columns, settings, closed_ticks=session.ticks)
@@ -100,11 +110,11 @@ def build_report(conn: apsw.Connection, session: Session, *, with_plots: bool = 
     spec = LabelSpec()
     stretches = episodes(series.error_nano_bps, series.starts, spec)
     labels = labels_of(series, columns, stretches, spec, fills.worth)
-    labels = labels._replace(score=_score(labels, guard))
+    labels = labels._replace(score=_score(labels, guard, series))
     return Report(
         schema_version=JSON_SCHEMA_VERSION,
         session=session_head(session, history),
-        answers=answers_to(error, guard, explanation, labels, _unseen(columns, series, guard)),
+        answers=answers_to(error, guard, explanation, labels, _unseen(columns, series, guard), running=running),
         ticks=ticks_of(series.facts),
         error=error,
         guard=guard,
@@ -142,14 +152,18 @@ def _quoting(
     )
 
 
-def _score(labels: Labels, guard: Guard) -> Score | None:
+def _score(labels: Labels, guard: Guard, series: Series) -> Score | None:
     """By the trip on record, else by the one that the guard's code would have had; None where that is not certain."""
     if guard.state == "tripped":
-        return score_of(labels.episodes, guard.recorded_trip_tick) if guard.trip_is_replayed else None
+        if not guard.trip_is_replayed:
+            return None
+        told = is_told(series, guard.recorded_trip_tick, labels.spec)
+        return score_of(labels.episodes, guard.recorded_trip_tick, told=told)
     both = guard.ladder.both
     if both is None and (guard.hiding or guard.state not in {"armed", "not armed", "disabled"}):
         return None
-    return score_of(labels.episodes, None if both is None else both.tick)
+    trip_tick = None if both is None else both.tick
+    return score_of(labels.episodes, trip_tick, told=is_told(series, trip_tick, labels.spec))
 
 
 def _unseen(columns: TickColumns, series: Series, guard: Guard) -> Unseen:
@@ -195,13 +209,13 @@ def _plots(
 def _events(series: Series, guard: Guard, history: tuple[ModeChange, ...]) -> Iterator[Event]:
     """What every plot over ticks marks with a line."""
     ladder = guard.ladder
-    for kind, rung, label in (
-        ("error", ladder.error, f"first |error| >= {guard.bias_threshold_bps} bps"),
-        ("mean", ladder.mean, f"first |mean| >= {guard.bias_threshold_bps} bps"),
-        ("prevalence", ladder.prevalence, f"first share >= {guard.prevalence_pct}%"),
+    for kind, rung, what, height, unit in (
+        ("error", ladder.error, "|error|", guard.bias_threshold_bps, " bps"),
+        ("mean", ladder.mean, "|mean|", guard.bias_threshold_bps, " bps"),
+        ("prevalence", ladder.prevalence, "share", guard.prevalence_pct, "%"),
     ):
         if rung is not None:
-            yield Event(rung.tick, kind, label)  # type: ignore[arg-type]
+            yield Event(rung.tick, kind, f"first {what} >= {height:g}{unit}")  # type: ignore[arg-type]
     if guard.recorded_trip_tick is not None:
         yield Event(guard.recorded_trip_tick, "trip", "trip")
     elif ladder.both is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from telemetry_proc.answers import Answers, neighbours
 from telemetry_proc.error_text import error_lines, label_lines
+from telemetry_proc.guard_record import GUARD
 from telemetry_proc.guard_state import Guard
 from telemetry_proc.ladder import Explanation, Rung
 from telemetry_proc.report import Report
@@ -65,14 +66,14 @@ def _laid_out(label: str, section: Iterable[str]) -> Iterator[str]:
 def _head(report: Report) -> Iterator[str]:
     session, ticks = report.session, report.ticks
     ending = f" ({session.end_reason})" if session.end_reason else ""
-    yield (
-        f"Session {session.number}  started {to_the_second(session.started_at)}  {session.venue_mode or '?'}  "
-        f"{session.pair or '?'}  {session.status or '?'}{ending}"
-    )
+    status = f"{session.status}{ending}" if session.status else None
+    known = [text for text in (session.venue_mode, session.pair, status) if text]
+    yield "  ".join([f"Session {session.number}", f"started {to_the_second(session.started_at)}", *known])
     missing = f"  {count(ticks.missing)} MISSING" if ticks.missing else ""
     lasted = "" if ticks.duration_s is None else f" ({duration(ticks.duration_s)})"
     yield f"{count(ticks.recorded, 'tick')}{missing}{lasted}{_shares(report)}  replay {_fidelity(report.guard)}"
-    yield f"uid {session.uid or '?'}  config {session.config_hash or '?'}  kedge {session.code_version or '?'}"
+    names = (("uid", session.uid), ("config", session.config_hash), ("kedge", session.code_version))
+    yield "  ".join(f"{name} {value or 'not recorded'}" for name, value in names)
     if ticks.market_time_from is not None:
         began = to_the_second(ticks.market_time_from)
         yield f"times below are the market's own; its clock stood at {began} at tick {count(ticks.first or 1)}"
@@ -212,7 +213,11 @@ def _trips(report: Report) -> Iterator[str]:
         yield "Not recorded: an older engine's trips name no session." if is_older else "No breaker event on record."
     for trip in report.trips[:_TRIP_LINES_MAX]:
         where = "an unknown tick" if trip.tick is None else f"tick {count(trip.tick)}"
-        yield f"{trip.breaker or 'unnamed breaker'} at {where}: {', '.join(_seen(trip.context)) or 'no context'}"
+        name = trip.breaker or "unnamed breaker"
+        if name == GUARD and report.guard.trip_is_replayed and trip.tick == report.guard.recorded_trip_tick:
+            yield f"{name} at {where}, as in (d){'; only the operator re-arms' if trip.manual_reset_required else ''}"
+            continue
+        yield f"{name} at {where}: {', '.join(_seen(trip.context)) or 'no context'}"
         tail = _tail(trip.context.get("window_sample_tail"))
         last = [f"last errors {' '.join(f'{error:+.2f}' for error in tail)} bps"] if tail else []
         reset = ["only the operator re-arms"] if trip.manual_reset_required else []

@@ -41,7 +41,7 @@ from telemetry_proc.sessions import Session
 from telemetry_proc.side_car import Arrays, SideCar
 from telemetry_proc.tick_columns import TickColumns, read_ticks
 
-SEMANTICS = 1  # of series, fidelity check and checksum: whoever changes what they say adds one
+SEMANTICS = 2  # of series, fidelity check and checksum: whoever changes what they say adds one
 LEFT_ALONE_NS = 1_000_000_000
 
 _COLUMNS = ("tick", "ts_ns", "error_nano_bps", "starts", "missing_before")

@@ -96,7 +96,7 @@ def ticks_of(facts: SeriesFacts) -> Ticks:
         first=facts.first_tick,
         last=facts.last_tick,
         missing=facts.missing_ticks,
-        duration_s=None if first_ns is None or last_ns is None else (last_ns - first_ns) / 1e9,
+        duration_s=None if first_ns is None or last_ns is None or last_ns < first_ns else (last_ns - first_ns) / 1e9,
         market_time_from=None if first_ns is None else iso_utc(first_ns),
     )
 

@@ -76,8 +76,9 @@ class LabelledEpisode(NamedTuple):
 class Score(NamedTuple):
     """The guard's trip, or that it had none, against the label. After its trip a guard is spent and misses nothing.
 
-    `caught`: the trip lies in a scored stretch; `unscored`: in an ambiguous one; `false_trips`: in none. `missed`:
-    scored stretches that passed without a trip. `calm`: no stretch at all, also no ambiguous one.
+    `caught`: the trip lies in a scored stretch; `unscored`: in an ambiguous one, or in none with too little of the
+    record behind it to say so; `false_trips`: in none. `missed`: scored stretches that passed without a trip. `calm`:
+    no stretch at all, also no ambiguous one.
     """
 
     trip_tick: int | None
@@ -147,8 +148,8 @@ def labels_of(
     return Labels(spec, spec.digest, tuple(_by_tick(series, columns, episode, worth) for episode in found), None)
 
 
-def score_of(stretches: Sequence[LabelledEpisode], trip_tick: int | None) -> Score:
-    """Where the trip lies; None: the guard never tripped."""
+def score_of(stretches: Sequence[LabelledEpisode], trip_tick: int | None, *, told: bool = True) -> Score:
+    """Where the trip lies; None: the guard never tripped. `told`: enough came after it to tell (`is_told`)."""
     caught = unscored = missed = 0
     for stretch in stretches:
         if trip_tick is not None and stretch.first_tick > trip_tick:
@@ -159,8 +160,21 @@ def score_of(stretches: Sequence[LabelledEpisode], trip_tick: int | None) -> Sco
         else:
             caught += holds
             missed += not holds
-    false_trips = int(trip_tick is not None and not caught and not unscored)
+    in_none = int(trip_tick is not None and not caught and not unscored)
+    false_trips, unscored = (in_none, unscored) if told else (0, unscored + in_none)
     return Score(trip_tick, caught, unscored, false_trips, missed, calm=not stretches)
+
+
+def is_told(series: Series, trip_tick: int | None, spec: LabelSpec) -> bool:
+    """Do enough errors follow the trip for the label, which looks ahead, to say whether the error stayed?
+
+    An engine that is stopped as soon as its guard trips leaves no such record, and its trip is not false for that.
+    """
+    if trip_tick is None:
+        return True
+    after = int(np.searchsorted(series.tick, trip_tick, side="right"))
+    borders = series.starts[series.starts >= after]
+    return 2 * (int(borders[0] if borders.size else series.tick.size) - after) >= spec.horizon_ticks
 
 
 def around(live: Setting) -> Grid:

@@ -17,14 +17,12 @@ def order_lines(orders: Orders) -> Iterator[str]:
     if not orders.orders_recorded:
         yield "Not recorded."
         return
+    reasons = ", ".join(orders.denials_on_record_by_reason or ())
     denied = "" if orders.denied_intents is None else f", {count(orders.denied_intents, 'intent')} denied"
     yield (
         f"{count(orders.submitted)} submitted, {count(orders.cancel_sent, 'cancel')} sent, "
-        f"{count(orders.rejected)} rejected{denied}"
+        f"{count(orders.rejected)} rejected{denied}{f' ({reasons})' if reasons else ''}"
     )
-    if orders.denials_on_record_by_reason:
-        reasons = ", ".join(f"{reason} {number:,}" for reason, number in orders.denials_on_record_by_reason.items())
-        yield f"denials on record, entered when the reason changed: {reasons}"
     if orders.submitted_after_trip is not None:
         expected = "as it must be" if orders.submitted_after_trip == 0 else "MUST BE 0"
         yield f"submitted after the trip: {count(orders.submitted_after_trip)}, {expected}"

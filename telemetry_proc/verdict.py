@@ -100,15 +100,10 @@ def judge_setting(live: Operating, budgets: Budgets, days: int, *, beaten_on_bot
     )
     verdict = Verdict.NOT_ENOUGH_DATA if any(shortfall) else _of(false, delay, miss, beaten_on_both=beaten_on_both)
     undecided = verdict is Verdict.NOT_ENOUGH_DATA
-    return Judged(
-        verdict=verdict,
-        false=false,
-        delay=delay,
-        miss=miss,
-        shortfall=shortfall,
-        leaning=_leaning(live, budgets) if undecided else None,
-        would_change_it=_needs(live, budgets, shortfall) if undecided else _reversals(live, budgets, verdict),
-    )
+    judged = Judged(verdict, false, delay, miss, shortfall, None, ())
+    if undecided:
+        return judged._replace(leaning=_leaning(live, budgets), would_change_it=_needs(live, budgets, shortfall))
+    return judged._replace(would_change_it=_reversals(live, judged, beaten_on_both=beaten_on_both))
 
 
 def against(interval: Interval | None, budget: float) -> str:
@@ -214,26 +209,24 @@ def _episodes_for_delay(live: Operating, budget_s: float) -> int | None:
     return max(1, math.ceil(wanted) - live.episodes) if wanted < _SESSIONS_ASKED_MAX else None
 
 
-def _reversals(live: Operating, budgets: Budgets, verdict: Verdict) -> tuple[str, ...]:
-    """What the budgets would have to be for the verdict to fall."""
+def _reversals(live: Operating, judged: Judged, *, beaten_on_both: bool) -> tuple[str, ...]:
+    """What the budgets would have to be for the verdict to fall, rounded to the side on which it does."""
     said = []
-    false, delay = live.false_share_interval, live.delay_mean_s_interval
-    if (
-        verdict in {Verdict.TOO_SENSITIVE, Verdict.WRONG_SHAPE}
-        and false
-        and false.low
-        and false.low > budgets.max_false
-    ):
-        said.append(f"a false-trip budget of {100 * false.low:.1f}% of calm sessions or more")
-    if verdict in {Verdict.NOT_SENSITIVE_ENOUGH, Verdict.WRONG_SHAPE} and delay and delay.low:
-        if delay.low > budgets.max_delay_s:
-            said.append(f"a delay budget of {delay.low:.0f} s or more")
-        elif live.miss_share_interval and live.miss_share_interval.low:
-            said.append(f"a miss budget of {100 * live.miss_share_interval.low:.0f}% of episodes or more")
-    if verdict is Verdict.WELL_CALIBRATED and false and delay and false.high and delay.high:
+    false, delay, miss = live.false_share_interval, live.delay_mean_s_interval, live.miss_share_interval
+    if judged.verdict is Verdict.WELL_CALIBRATED and false and delay and false.high and delay.high:
         said.append(
-            f"a false-trip budget below {100 * false.high:.1f}% of calm sessions,"
-            f" or a delay budget below {delay.high:.0f} s"
+            f"a false-trip budget below {math.floor(1000 * false.high) / 10:.1f}% of calm sessions,"
+            f" or a delay budget below {math.floor(delay.high)} s"
         )
+    if not beaten_on_both:  # no budget changes that
+        if judged.false == "above" and false and false.low:
+            said.append(f"a false-trip budget of {math.ceil(1000 * false.low) / 10:.1f}% of calm sessions or more")
+        late = []
+        if judged.delay == "above" and delay and delay.low:
+            late.append(f"a delay budget of {math.ceil(delay.low)} s")
+        if judged.miss == "above" and miss and miss.low:
+            late.append(f"a miss budget of {math.ceil(100 * miss.low)}% of episodes")
+        if late:
+            said.append(f"{' and '.join(late)} or more")
     said.append("sessions of another kind of market, or another label of what is truly saturated")
     return tuple(said)

@@ -112,10 +112,13 @@ def binding(windows: Windows, thresholds: Thresholds) -> Binding:
 
 
 def window_age(series: Series, windows: Windows, thresholds: Thresholds, trip: int | None) -> WindowAge | None:
-    """How long windows took to fill; None without time stamps. `trip`: index of the trip's error."""
+    """How long windows took to fill. `trip`: index of the trip's error.
+
+    Windows without time stamps, or with a clock that stepped back, have no age; None where none has one.
+    """
     newest = series.ts_ns[windows.end]
     oldest = series.ts_ns[windows.end - thresholds.lookback_ticks + 1]
-    stamped = (newest != NOT_RECORDED) & (oldest != NOT_RECORDED)
+    stamped = (oldest != NOT_RECORDED) & (newest >= oldest)
     if not stamped.any():
         return None
     usual_s = float(np.median((newest - oldest)[stamped])) / 1e9

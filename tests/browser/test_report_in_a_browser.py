@@ -195,6 +195,26 @@ def test_given_hostile_texts_everywhere_when_opened_then_nothing_of_theirs_runs(
     assert requested(page) == [file.as_uri()]
 
 
+def test_given_long_hostile_texts_when_opened_on_a_phone_then_no_line_is_wider_than_the_screen(page, report, tmp_path):
+    file = tmp_path / "hostile.html"
+    file.write_text(render_page(poisoned(report)), encoding="utf-8", newline="\n")
+
+    opened(page, file, width=390, height=844, phone=True)
+
+    assert page.run(OVERFLOW) == 0
+
+
+def test_given_a_dark_screen_when_printed_then_it_is_dark_on_white_in_text_cards_and_plots(page, file):
+    opened(page, file, scheme="dark")
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    page.call("Emulation.setEmulatedMedia", media="print", features=[dark])
+
+    assert page.run("""['body', '.card', '.plot text'].map((part) => {
+      const style = getComputedStyle(document.querySelector(part));
+      return part === '.plot text' ? style.fill : style.backgroundColor;
+    })""") == ["rgb(255, 255, 255)", "rgb(255, 255, 255)", "rgb(29, 33, 38)"]
+
+
 def test_given_a_report_with_nothing_in_it_when_opened_then_it_says_so_quietly(page, tmp_path):
     file = tmp_path / "empty.html"
     file.write_text(render_page({}), encoding="utf-8", newline="\n")

@@ -82,11 +82,11 @@ def test_given_a_true_trip_when_asked_then_it_was_in_a_saturated_stretch_and_as_
 
     assert answers.thresholds_right == (
         "NOT ENOUGH DATA in one session: guard recommend wants 60 calm sessions and 20 saturated stretches on 10 days. "
-        "Keep 25 / 7 / 5 / 40%."
+        "Keep 25 ticks / 7 bps / 5 bps / 40%."
     )
     assert answers.too_sensitive_or_not.startswith(
         "NOT ENOUGH DATA: the guard tripped in 1 of 1 saturated stretch (2.5% to 100% of such, at 95%). "
-        "From the onset both conditions took "
+        "From the onset of the shift both conditions took "
     )
     assert "Before the trip the window's mean had a standard deviation of " in answers.too_sensitive_or_not
     assert answers.first_exceedance == (
@@ -119,6 +119,41 @@ def test_given_a_stretch_near_beta_when_asked_then_nothing_is_scored(answered):
     tripped = answered(noise(300) + [7.1] * 200).answers.too_sensitive_or_not
     assert tripped.startswith(
         "NOT ENOUGH DATA: the guard tripped in a stretch too near to 6 bps (assumed) to be scored."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("ENDED", "Never: no error reached 7 bps."), ("RUNNING", "Never so far: no error reached 7 bps.")],
+)
+def test_given_a_calm_session_when_asked_then_never_is_only_so_far_while_it_runs(answered, status, said):
+    assert answered(noise(300), status=status).answers.first_exceedance == said
+
+
+@pytest.mark.parametrize("status", ["ENDED", "RUNNING"])
+def test_given_a_record_that_ends_soon_after_the_trip_when_asked_then_the_trip_is_not_called_false(answered, status):
+    report = answered(noise(300) + [12.0] * 20, status=status)
+
+    assert report.labels.score.false_trips == 0
+    assert report.answers.too_sensitive_or_not.startswith(
+        "NOT ENOUGH DATA: the guard tripped too shortly before the record ends to say whether the error stayed beyond "
+        "6 bps (assumed)."
+    )
+
+
+def test_given_a_gap_soon_after_the_trip_when_asked_then_the_trip_is_not_called_false(answered):
+    gap = "DELETE FROM system_metrics WHERE tick BETWEEN 321 AND 400"
+    report = answered(noise(300) + [12.0] * 100 + noise(200, 2), gap)
+
+    assert (report.labels.score.false_trips, report.labels.score.unscored) == (0, 1)
+
+
+def test_given_a_stretch_that_the_record_cuts_short_when_asked_then_that_is_why_it_is_not_scored(answered):
+    said = answered(noise(300) + [12.0] * 60).answers.too_sensitive_or_not
+
+    assert said.startswith(
+        "NOT ENOUGH DATA: the guard tripped in a stretch beyond 6 bps (assumed) that the record cuts short, "
+        "so it is not scored."
     )
 
 
@@ -199,7 +234,10 @@ def test_given_thresholds_not_on_record_when_asked_then_none_are_kept_or_guessed
 @pytest.mark.parametrize(
     ("errors", "said"),
     [
-        ([0.0] * 8 + [14.0] * 8, "From the onset both conditions took 1 error, as many as a clean shift to +14.00 bps"),
+        (
+            [0.0] * 8 + [14.0] * 8,
+            "From the onset of the shift both conditions took 1 error, as many as a clean shift to +14.00 bps",
+        ),
         ([0.0] * 8 + [-9.0, -0.5, -9.0, -9.0, -9.0, -9.0], "2 more than a clean shift to -9.00 bps takes."),
         ([0.0] * 8 + [7.5, 7.5, 13.0], "1 fewer than a clean shift to +7.50 bps takes."),
     ],

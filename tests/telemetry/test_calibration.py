@@ -122,6 +122,14 @@ def test_given_a_disbeliever_when_judged_then_nothing_is_concluded_and_he_saw_ev
     assert steps == ["reading"]  # and not "sweeping"
 
 
+def test_given_no_session_that_is_over_when_judged_then_that_is_why_there_is_nothing_to_judge(tmp_path):
+    path = some(tmp_path / "kedge.db")
+    change(path, "UPDATE sessions SET status = 'RUNNING'")
+
+    with pytest.raises(NotEnoughData, match=r"^no session that is over to judge \(8 sessions: still running\)$"):
+        asked(path)
+
+
 def test_given_sessions_without_guard_state_when_judged_then_they_are_left_out_and_counted(tmp_path):
     path = some(tmp_path / "kedge.db")
     change(path, f"UPDATE system_metrics SET {NO_STATE} WHERE session_id <= 3")

@@ -269,6 +269,20 @@ def test_given_any_recorded_session_when_explained_then_text_and_json_are_whole(
     assert asked("whatif", "--db", path)["results"]
 
 
+def test_given_ticks_that_are_missing_when_explained_then_no_rung_is_called_never(run, tmp_path):
+    path = tmp_path / "gap.db"
+    with opened(path) as conn:
+        store_session(conn, [0.5] * 200, status="RUNNING")
+        conn.execute("DELETE FROM system_metrics WHERE tick BETWEEN 50 AND 90")
+
+    code, out, _ = run("explain", "--db", path)
+    assert code == 0
+    assert 'still running: "never" is only so far' in out
+    assert "(a) |error| >= 7 bps       not on what is stored" in out
+    assert "A breach may be hidden: 41 missing ticks in 1 place." in out
+    assert out.count("never") == 1
+
+
 @pytest.mark.parametrize("number", [8, 9])
 def test_given_no_recorded_guard_state_when_explained_then_nothing_is_concluded(run, path, number):
     from_an_older_engine(path)

@@ -137,6 +137,13 @@ def test_given_one_wrong_session_among_many_when_asked_for_all_then_nothing_is_c
     assert run("sweep", "41", "43", "--db", path)[0] == 0
 
 
+def test_given_a_session_and_all_of_them_when_replayed_then_usage_error(run, path):
+    code, out, err = run("replay", "1", "--all", "--db", path)
+
+    assert (code, out) == (2, "")
+    assert err == "error: --all means every session, so no SESSION beside it\n"
+
+
 def test_given_one_wrong_session_among_many_when_all_are_replayed_then_every_one_is_listed_and_4(run, path):
     change(path, CONTRADICTIONS["the tick"][0])
 

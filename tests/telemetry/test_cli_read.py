@@ -237,3 +237,17 @@ def test_given_a_writer_in_mid_transaction_when_any_command_reads_then_it_is_ans
         for command in ("sessions", "status", "report", "export"):
             assert run(command, "--db", path)[0] == 0
         writer.execute("COMMIT")
+
+
+@pytest.mark.parametrize("command", ["sessions", "report", "status"])
+def test_given_recorded_texts_that_move_the_cursor_when_read_then_they_are_spelled_out(run, path, command):
+    with opened(path) as conn:
+        conn.execute(
+            "UPDATE sessions SET session_uid = ?, config_hash = ? WHERE session_id = 2", ("\x1b[2J\nu", "\x1b]0;t\x07")
+        )
+
+    code, out, err = run(command, "--db", path)
+
+    assert (code, err) == (0, "")
+    assert out.replace("\n", "").isprintable()
+    assert command == "status" or "\\x1b[2J\\nu" in out

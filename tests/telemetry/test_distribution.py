@@ -85,7 +85,7 @@ def told_one_by_one(ticks):
     zone_of = [len(ZONE_NAMES) if error is None else bisect_right(ZONE_BOUNDS_BPS, abs(error)) for *_, error in ticks]
     seconds = [0] * (len(ZONE_NAMES) + 1)
     for (now, *_), (then, *_), zone in zip(ticks, ticks[1:], zone_of, strict=False):
-        seconds[zone] += 0 if now is None or then is None else then - now
+        seconds[zone] += 0 if now is None or then is None else max(0, then - now)
     null_runs = [len(list(run)) for null, run in groupby(error is None for *_, error in ticks) if null]
     far_runs = [len(list(run)) for far, run in groupby(abs(error or 0) >= 5 for *_, error in ticks) if far]
     modes = {}
@@ -243,6 +243,25 @@ def test_given_runs_of_nulls_when_summed_up_then_the_longest_and_each_status_are
         "STALE": (2, 2, 100.0, 40.0, 2),
         "OK": (2, 0, 0.0, 0.0, 0),
     }
+
+
+def test_given_missing_ticks_when_zoned_then_their_time_is_in_no_zone_and_no_run_goes_on_across_them():
+    ticks = [(0, "OK", "amm", 9.0), (1, "OK", "amm", 9.0), (5_000, "OK", "amm", 9.0), (5_001, "OK", "amm", 0.0)]
+    nulls = [(5_002, "EMPTY", None, None), (5_003, "EMPTY", None, None), (9_000, "EMPTY", None, None)]
+    columns = columns_of([*ticks, *nulls])
+
+    found = distribution(columns._replace(tick=np.array([1, 2, 1_000, 1_001, 1_002, 1_003, 2_000])))
+
+    assert [(zone.zone_bps, zone.seconds) for zone in found.zones if zone.ticks] == [("<5", 1.0), (">=8", 2.0)]
+    assert (found.nulls.seconds, found.nulls.longest_run_ticks) == (1.0, 2)
+    assert found.nulls.statuses["EMPTY"].longest_run_ticks == 2
+    assert found.longest_run_from_5bps_ticks == 2
+
+
+def test_given_a_clock_that_steps_back_when_zoned_then_no_time_is_negative():
+    found = distribution(columns_of([(100, "OK", "amm", 9.0), (40, "OK", "amm", 0.0), (42, "OK", "amm", 9.0)]))
+
+    assert [(zone.zone_bps, zone.seconds) for zone in found.zones if zone.ticks] == [("<5", 2.0), (">=8", 0.0)]
 
 
 def test_given_two_anchor_modes_when_summed_up_then_each_has_its_own_numbers():

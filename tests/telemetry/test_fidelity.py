@@ -172,6 +172,22 @@ def test_given_errors_without_guard_state_when_replayed_then_there_is_nothing_to
     assert replay(without(columns, range(9, 15)), SETTINGS, [GuardTrip(99, {})]).state == NOTHING_TO_COMPARE
 
 
+def test_given_a_few_ticks_without_guard_state_when_replayed_then_it_is_said_that_they_were_not_compared():
+    columns, trips = recorded([1.0] * 12)
+    for column, nothing in (
+        ("guard_window_n", NOT_RECORDED),
+        ("guard_mean_bps", math.nan),
+        ("guard_prevalence_pct", math.nan),
+    ):
+        for tick in (6, 7):
+            columns = changed(columns, column, tick, nothing)
+
+    found = replay(columns, SETTINGS, trips)
+
+    assert (found.state, found.checked_ticks) == ("ok", 10)
+    assert found.notes == ("2 ticks not compared: of the window nothing is on record there",)
+
+
 def test_given_thresholds_that_were_not_recorded_when_replayed_then_there_is_nothing_to_compare():
     found = replay(recorded(DRAG)[0], None, [])
 

@@ -92,6 +92,14 @@ def test_given_a_change_of_side_when_labelled_then_two_episodes_that_touch():
     assert (second.sign, second.begin, second.onset, second.end) == (-1, 800, 800, 1100)
 
 
+def test_given_episodes_cut_at_one_another_when_labelled_then_each_level_is_of_what_is_left_of_it():
+    errors = flat((5, 9.0), (5, 5.0), (12, 8.0))
+
+    found = labelled(errors, spec=SMALL)
+
+    assert [(one.onset, one.end, one.level_bps) for one in found] == [(0, 5, 9.0), (5, 22, 8.0)]
+
+
 def test_given_half_the_horizon_exactly_when_labelled_then_not_more_than_half():
     assert labelled(np.tile([9.0, 0.0], 1000)) == ()
     assert labelled(np.tile([9.0, 0.0, 9.0], 1000)) != ()

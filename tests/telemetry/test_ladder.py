@@ -256,6 +256,18 @@ def test_given_a_window_that_took_hours_to_fill_when_explained_then_its_age_is_f
     assert explanation.window_age == (12.0, 212.0, True)
 
 
+def test_given_a_clock_that_steps_back_before_the_trip_when_explained_then_no_time_is_negative():
+    columns, _ = recorded([0.0] * 4 + [8.0] * 8, SETTINGS)
+    ts_ns = columns.ts_ns.copy()
+    ts_ns[6:] -= 100 * TICK_NS
+
+    found = explain(series_of(columns._replace(ts_ns=ts_ns), SETTINGS), SETTINGS)
+
+    assert (found.ladder.error.tick, found.ladder.both.tick) == (5, 8)
+    assert (found.lag_ticks, found.lag_s, found.onset_lag_s, found.ladder.lag_s) == (3, None, None, None)
+    assert found.window_age == (3 * TICK_NS / 1e9, None, None)
+
+
 def test_given_spikes_when_explained_then_the_share_of_windows_that_prevalence_vetoed_is_told():
     # A spike of 40 lifts the mean of 4 windows; a pair of them is half of 3 windows, and holds the mean in 5.
     explanation = explained([0.0] * 8 + [40.0] + [0.0] * 8)

@@ -97,6 +97,21 @@ def test_given_a_clean_step_when_scored_then_the_delay_is_the_floor_and_nothing_
     assert (point.episodes, point.detected, point.early, point.missed) == (1, 1, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("setting", "level_bps", "floor"),
+    [(Setting(15, 1.4, 1.0, 10.0), 1.4, 15), (Setting(15, 8.3, 5.0, 10.0), 10.375, 12), (DEFAULT, 3.0, 25)],
+)
+def test_given_a_level_that_divides_evenly_when_the_floor_is_told_then_no_rounding_adds_a_tick(
+    setting, level_bps, floor
+):
+    assert floor_ticks(setting, level_bps) == floor
+
+    guard = SaturationGuard(setting.thresholds)
+    tripped = [guard.observe(error) for error in [0.0] * setting.lookback_ticks + [max(level_bps, 7.0)] * 25]
+    if level_bps > 7.0:
+        assert tripped.index(True) - setting.lookback_ticks + 1 == floor
+
+
 def test_given_a_trip_before_the_onset_when_scored_then_it_is_early_with_delay_zero():
     errors = [0.0] * 60 + [10.0] * 340
     found = outcomes([a_session(errors, calm=[(0, 60)], episodes=[an_episode(60, 400, 90)])], ONE)

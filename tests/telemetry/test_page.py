@@ -15,6 +15,7 @@ import pytest
 from telemetry_proc.figures import plots_in
 from telemetry_proc.page import page_body, render_page
 from telemetry_proc.page_parts import page_one, shown, table
+from telemetry_proc.page_sections import tiles, trip
 from tests.browser.a_report import PAGE, full_report
 
 HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">\'&\u2028\x1b[2J'
@@ -230,6 +231,37 @@ def test_given_a_point_between_two_gaps_when_drawn_then_it_is_a_dot(report):
 
 
 # --- text
+
+
+def tiles_of(report):
+    """The tiles' values and notes."""
+    return re.findall(r"<dt>(.*?)</dt><dd>(.*?)<small>(.*?)</small>", tiles(report))
+
+
+UNMET = {"explanation": {"ladder": {"error": None}, "floor": None}, "ticks": {"missing": 0}, "guard": {"hiding": []}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "never"),
+        ({"ticks": {"missing": 3}}, "not on what is stored"),
+        ({"guard": {"hiding": ["3 missing ticks"]}}, "not on what is stored"),
+        ({"explanation": None}, "not known"),  # withheld, not recorded, or no error at all
+    ],
+)
+def test_given_no_exceedance_on_record_when_tiled_then_never_is_only_said_where_nothing_can_hide_one(changed, said):
+    report = UNMET | changed
+
+    assert tiles_of(report)[1][1] == said
+    assert f"<td>{said}</td>" in trip(report | {"guard": {"ladder": {"error": None}, **report["guard"]}})
+
+
+def test_given_a_trip_faster_than_a_clean_shift_when_tiled_then_no_shorter_time_is_called_impossible():
+    ladder = {"lag_ticks": 21, "lag_s": 88.0}
+    lag = tiles_of({"explanation": {"ladder": ladder, "floor": {"lag_ticks": 24}}})[2]
+
+    assert lag == ("From there to the trip", "21 ticks", "1 m 28 s; a clean shift takes 24 ticks")
 
 
 def test_given_page_one_when_laid_out_then_sentences_are_whole_and_columns_keep_their_spaces():

@@ -6,6 +6,7 @@ import numpy as np
 
 from shared.config import build_config
 from telemetry_proc.fidelity import Fidelity
+from telemetry_proc.grid import Setting
 from telemetry_proc.labels import LabelSpec
 from telemetry_proc.pooling import label_words, labelled, pool, pool_notes, post_trip_ratio
 from telemetry_proc.series import Series, SeriesFacts
@@ -145,6 +146,27 @@ def test_given_the_same_errors_twice_when_labelled_then_a_tape_played_again_is_n
     assert left_out == {"the same errors as another session": 1}
 
 
+def test_given_a_tape_on_which_the_anchor_mostly_stands_on_mid_when_played_again_then_it_is_no_second_observation():
+    errors = np.where(np.arange(1500) % 40 == 39, noise(1, 1500), 0.0)
+    other = np.where(np.arange(1500) % 40 == 39, noise(2, 1500), 0.0)
+
+    found, left_out = taken(
+        (a_session(1), a_series(errors), OK),
+        (a_session(2), a_series(errors), OK),
+        (a_session(3), a_series(errors[:900]), OK),
+        (a_session(4), a_series(other), OK),
+    )
+
+    assert [one.session_id for one in found] == [1, 4]
+    assert left_out == {"the same errors as another session": 2}
+
+
+def test_given_a_short_tape_when_played_again_then_it_is_no_second_observation():
+    found, _ = taken(*((a_session(n), a_series(noise(1, 150)), OK) for n in (1, 2, 3)))
+
+    assert len(found) == 1
+
+
 def test_given_idle_sessions_that_agree_by_nature_when_labelled_then_each_counts():
     found, _ = taken(*((a_session(n), a_series(np.tile([1.0, -1.0], 200)), OK) for n in (1, 2)))
 
@@ -180,6 +202,17 @@ def test_given_missing_rows_when_labelled_then_only_those_that_may_hide_a_trip_m
     )
 
     assert [one.complete for one in found] == [False, True, True]
+
+
+def test_given_the_same_gap_under_two_guards_when_labelled_then_the_judged_one_says_what_it_may_hide():
+    gap = a_series(noise(1), missing=12)._replace(missing_before=np.array([12]))
+    loud = (a_session(1), gap, OK._replace(may_hide_a_breach=True))
+    silent = (a_session(2), gap._replace(error_nano_bps=gap.error_nano_bps + 1), OK)
+
+    for share_pct, complete in ((40.0, False), (60.0, True)):
+        judged = Setting(25, 7.0, 5.0, share_pct).thresholds
+        found = labelled((loud, silent), LabelSpec(), Counter(), judged)
+        assert [one.complete for one in found] == [complete, complete]
 
 
 # --- after the trip

@@ -296,6 +296,18 @@ def test_given_a_candidate_that_trips_falsely_on_the_hold_out_when_judged_then_n
     assert "tripped falsely in 3 of" in judged.against[0]
 
 
+def test_given_no_calm_session_in_the_hold_out_when_judged_then_no_speed_says_anything_of_false_trips():
+    found = sample(**TOO_LATE)
+    held = newest(found)
+
+    judged = judge(
+        found._replace(calm_session=found.calm_session & ~held), held, (2, 1), BUDGETS.max_false, 120.0, rng()
+    )
+
+    assert judged.delay_gain_s.low > 0
+    assert (judged.calm_sessions, judged.passed, judged.dominates) == (0, False, False)
+
+
 def test_given_a_gain_that_is_gone_on_the_hold_out_when_judged_then_the_live_setting_is_kept():
     found = sample(**TOO_LATE)
     held = newest(found)

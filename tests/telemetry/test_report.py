@@ -267,3 +267,16 @@ def test_given_a_writer_in_the_middle_of_a_commit_when_reported_then_the_last_wh
         report = report_of(path)
         writer.execute("ROLLBACK")
     assert (report.session.status, report.ticks.last, report.guard.fidelity) == ("RUNNING", 30, "ok")
+
+
+def test_given_any_kind_of_session_when_its_events_are_plotted_then_they_are_those_on_record(path):
+    with opened(path) as conn:
+        store_session(conn, calm_then_drag())
+        store_session(conn, calm_then_drag(), uid="b", config_json=None)  # no thresholds, so no ladder
+        store_session(conn, [None] * 40, uid="c")
+    with reading(path) as conn:
+        told = [build_report(conn, pick(conn, number), with_plots=True).plots for number in "123"]
+
+    labels = [[event["label"] for event in plots["events"]] for plots in told]
+    assert sorted(labels[0]) == ["first share >= 40%", "first |error| >= 7 bps", "first |mean| >= 7 bps", "trip"]
+    assert labels[1:] == [["trip"], []]

@@ -1,5 +1,6 @@
 """Five verdicts, from limits; what is missing, in numbers."""
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -118,3 +119,36 @@ def test_given_a_decided_verdict_when_read_then_it_says_what_would_change_it():
     assert "false-trip budget" in judge_setting(at(false=0.5), BUDGETS, DAYS).would_change_it[0]
     assert "delay budget" in judge_setting(at(delay_ticks=60), BUDGETS, DAYS).would_change_it[0]
     assert "below" in judge_setting(at(), BUDGETS, DAYS).would_change_it[0]
+
+
+@pytest.mark.parametrize(
+    ("point", "budgets"),
+    [
+        (at(false=0.5), BUDGETS),
+        (at(delay_ticks=60), BUDGETS),
+        (at(missed=20), BUDGETS),
+        (at(missed=20), BUDGETS._replace(max_delay_s=3600.0)),
+        (at(false=0.5, delay_ticks=60), BUDGETS),
+    ],
+)
+def test_given_a_budget_that_is_said_to_change_the_verdict_when_taken_then_it_does(point, budgets):
+    judged = judge_setting(point, budgets, DAYS)
+
+    for said in judged.would_change_it[:-1]:
+        wanted = budgets
+        for number, unit in re.findall(r"([0-9.]+)(%| s)", said):
+            if unit == " s":
+                wanted = wanted._replace(max_delay_s=float(number))
+            else:
+                name = "max_miss" if "miss" in said else "max_false"
+                wanted = wanted._replace(**{name: Fraction(number) / 100})
+        assert judge_setting(point, wanted, DAYS).verdict is not judged.verdict
+    assert len(judged.would_change_it) > 1
+
+
+def test_given_a_setting_beaten_on_both_counts_when_judged_then_no_budget_is_said_to_change_that():
+    judged = judge_setting(at(false=0.5, delay_ticks=60), BUDGETS, DAYS, beaten_on_both=True)
+
+    assert judged.would_change_it == (
+        "sessions of another kind of market, or another label of what is truly saturated",
+    )

@@ -38,7 +38,7 @@ ERRORS = st.lists(
 
 
 def series(errors, *, missing=(), **recording):
-    return series_of(without(recorded(errors, **recording)[0], missing), SETTINGS)
+    return series_of(without(recorded(errors, **recording)[0], missing), SETTINGS, closed_ticks=len(errors))
 
 
 def by_the_live_guard(errors, setting, *, empty_before=()):
