@@ -77,8 +77,8 @@ def report(
       kedge-telemetry report --compare 41,42,43
 
     The HTML page is one file that needs nothing else; --from report.json -o report.html makes it again without the
-    database. --across adds the verdict of guard recommend and the plots over all sessions. Ends with 4 if the guard, run
-    again over the stored errors, disagrees with what was recorded.
+    database. --across adds the verdict of guard recommend and the plots over all sessions. Ends with 4 if the guard,
+    run again over the stored errors, disagrees with what was recorded.
     """
     _refuse_contradictions()
     if saved is not None:
