@@ -31,7 +31,7 @@ from telemetry_proc.pooling import fingerprint, label_words, labelled, pool, poo
 from telemetry_proc.recommend import Recommendation, recommend, recommendation_json
 from telemetry_proc.series import Series
 from telemetry_proc.series_cache import SeriesCache, SessionSeries
-from telemetry_proc.sessions import Session
+from telemetry_proc.sessions import Session, began_ns
 from telemetry_proc.verdict import Budgets
 from telemetry_proc.whatif import check_size
 from telemetry_proc.wording import as_json, count
@@ -167,7 +167,7 @@ def _series(
 
 def _began_ns(one: SessionSeries) -> int:
     """As its row says, else its first tick. Sessions that say neither share a day, which widens every interval."""
-    return one.session.started_ns or one.series.facts.first_ts_ns or 0
+    return began_ns(one.session) or one.series.facts.first_ts_ns or 0
 
 
 def _label_notes(spec: LabelSpec, found: BreakEven, agreed: Agreement) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import apsw
@@ -16,7 +16,7 @@ from shared.errors import IntegrityError, NotEnoughData, UsageError
 from telemetry_proc import guard_text
 from telemetry_proc.grid import Grid, parse_axis
 from telemetry_proc.series_cache import SeriesCache, SessionSeries
-from telemetry_proc.sessions import Session, all_sessions, pick, unlisted_sessions
+from telemetry_proc.sessions import Session, all_sessions, began_ns, pick, unlisted_sessions
 from telemetry_proc.wording import as_json, count
 
 COMPLAINTS_SHOWN_MAX = 10
@@ -72,11 +72,11 @@ def chosen(conn: apsw.Connection, named: Sequence[str], since: str | None) -> li
     meant = [session for _, session in sorted({session.session_id: session for session in found}.items())]
     if earliest_ns is None:
         return meant
-    began = [(session, _began_ns(session)) for session in meant]
-    undated = sum(began_ns is None for _, began_ns in began)
+    began = [(session, began_ns(session)) for session in meant]
+    undated = sum(ns is None for _, ns in began)
     if undated:
         click.echo(f"note: left out: {count(undated, 'session')} without a recorded beginning", err=True)
-    kept = [session for session, began_ns in began if began_ns is not None and began_ns >= earliest_ns]
+    kept = [session for session, ns in began if ns is not None and ns >= earliest_ns]
     if not kept:
         raise NotEnoughData(f"no session began since {iso_utc(earliest_ns)}")
     return kept
@@ -93,15 +93,6 @@ def _moment_ns(since: str) -> int:
         raise UsageError(
             f"--since {since!r:.40}: neither a number of days such as 30d nor a date such as 2026-11-01"
         ) from None
-
-
-def _began_ns(session: Session) -> int | None:
-    """By the wall clock, UTC where it does not say otherwise; by the market's clock where that is not on record."""
-    try:
-        stamp = datetime.fromisoformat(session.started_at or "")
-    except ValueError:
-        return session.started_ns
-    return round((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp() * NS_PER_S)
 
 
 def loaded(conn: apsw.Connection, cache: SeriesCache, meant: Sequence[Session]) -> Iterator[SessionSeries]:

@@ -102,18 +102,31 @@ def episodes(error_nano_bps: Ints, starts: Ints, spec: LabelSpec) -> tuple[Episo
         errors = error_nano_bps[low:high]
         found.extend(_episode(errors, run, spec, low) for run in _runs(errors, spec.beta_bps, spec))
     near: list[Episode] = []
-    for low, high in calm_stretches(len(error_nano_bps), starts, found):
+    for low, high in _between(len(error_nano_bps), starts, found):
         errors = error_nano_bps[low:high]
         runs = _runs(errors, spec.band_low * spec.beta_bps, spec)
         near.extend(_episode(errors, run._replace(cut=True), spec, low) for run in runs if not run.cut)
     return _apart(sorted(found + near), error_nano_bps, spec)
 
 
-def calm_stretches(n: int, starts: Ints, found: Sequence[Episode]) -> tuple[tuple[int, int], ...]:
-    """What of n errors lies in no episode, as [begin, end), cut at the starts too.
+def calm_stretches(n: int, starts: Ints, found: Sequence[Episode], spec: LabelSpec) -> tuple[tuple[int, int], ...]:
+    """What of n errors is calm, as [begin, end): in no episode, and at least half a horizon before every border.
 
-    A guard judged on one must begin with an empty window: what an episode left in it says nothing about calm.
+    Nearer to a border the label is blind: a saturation that only began there looks like calm, and a guard that trips on
+    it just before its session is stopped would be called wrong for being right. A guard judged on one must begin with
+    an empty window: what an episode left in it says nothing about calm.
     """
+    blind = _half(spec)
+    borders = np.array([high for _, high in _stretches(n, starts)])
+    calm = []
+    for begin, end in _between(n, starts, found):
+        border = int(borders[np.searchsorted(borders, end)])
+        calm.append((begin, min(end, border - blind)))
+    return tuple((begin, end) for begin, end in calm if begin < end)
+
+
+def _between(n: int, starts: Ints, found: Sequence[Episode]) -> tuple[tuple[int, int], ...]:
+    """What of n errors lies in no episode, as [begin, end), cut at the starts too."""
     calm: list[tuple[int, int]] = []
     coming = iter(found)
     episode = next(coming, None)
@@ -127,6 +140,11 @@ def calm_stretches(n: int, starts: Ints, found: Sequence[Episode]) -> tuple[tupl
     return tuple((begin, end) for begin, end in calm if begin < end)
 
 
+def _half(spec: LabelSpec) -> int:
+    """The least that the label looks ahead before a border."""
+    return -(-spec.horizon_ticks // 2)
+
+
 def _stretches(n: int, starts: Ints) -> Iterator[tuple[int, int]]:
     borders = [0, *starts.tolist(), n]
     return ((low, high) for low, high in pairwise(borders) if low < high)
@@ -134,7 +152,7 @@ def _stretches(n: int, starts: Ints) -> Iterator[tuple[int, int]]:
 
 def _runs(errors: Ints, level_bps: float, spec: LabelSpec) -> list[_Run]:
     """Runs of one stretch that persist, or may have; joined where less than a horizon of one sign is between."""
-    level, half = to_nano_bps(level_bps), -(-spec.horizon_ticks // 2)
+    level, half = to_nano_bps(level_bps), _half(spec)
     if 2 * np.count_nonzero(np.abs(errors) >= level) <= half:
         return []  # most stretches are calm
     state = _majority(errors >= level, spec.horizon_ticks, half) - _majority(errors <= -level, spec.horizon_ticks, half)

@@ -25,7 +25,7 @@ from telemetry_proc.fidelity import Fidelity
 from telemetry_proc.labels import LabelSpec, calm_stretches, episodes
 from telemetry_proc.outcomes import LabelledSession
 from telemetry_proc.series import Series
-from telemetry_proc.sessions import RUNNING, Session, pick_latest
+from telemetry_proc.sessions import RUNNING, Session, began_ns, pick_latest
 from telemetry_proc.tick_columns import NOT_RECORDED
 from telemetry_proc.unseen import could_hide
 
@@ -75,7 +75,7 @@ def pool(sessions: Sequence[Session]) -> Pool:
         left_out["another anchor rule, pair or market source"] += len(configured) - len(alike)
     guards = {json.dumps(_guard_block(config), sort_keys=True) for _, config in alike}
     live = next(_guard(config) for session, config in alike if session is latest)
-    taken = tuple(sorted((session for session, _ in alike), key=lambda one: (one.started_ns or 0, one.session_id)))
+    taken = tuple(sorted((session for session, _ in alike), key=lambda one: (began_ns(one) or 0, one.session_id)))
     return Pool(taken, live, len(guards), dict(left_out), sum(map(_in_trouble, taken)))
 
 
@@ -104,15 +104,16 @@ def labelled(
         if beginning is not None:
             seen.add(beginning)
         found = episodes(series.error_nano_bps, series.starts, spec)
+        began = began_ns(session)
         hides = fidelity.may_hide_a_breach if judged is None else bool(could_hide(series, judged))
         yield LabelledSession(
             session_id=session.session_id,
-            started_ns=int(series.ts_ns[0]) if session.started_ns is None else session.started_ns,
+            started_ns=int(series.ts_ns[0]) if began is None else began,
             error_nano_bps=series.error_nano_bps,
             tick=series.tick,
             ts_ns=series.ts_ns,
             starts=series.starts,
-            calm=tuple(calm_stretches(len(series.tick), series.starts, found)),
+            calm=tuple(calm_stretches(len(series.tick), series.starts, found, spec)),
             episodes=found,
             complete=not (series.facts.missing_ticks and hides),
         )

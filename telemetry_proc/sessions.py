@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import apsw
@@ -146,6 +147,17 @@ def unlisted_sessions(conn: apsw.Connection, listed: Collection[Session]) -> lis
     found = conn.execute(_SKIPPING_FROM_SESSION_TO_SESSION) if is_indexed else conn.execute(_LOOKING_AT_EVERY_TICK)
     known = {session.session_id for session in listed}
     return [Session(number) for (number,) in found if isinstance(number, int) and number not in known]
+
+
+def began_ns(session: Session) -> int | None:
+    """When a session began, by the wall clock, UTC where it does not say otherwise; by the market's clock where that is
+    not on record. A simulated market begins on the same day again and again; the sessions on it do not.
+    """
+    try:
+        stamp = datetime.fromisoformat(session.started_at or "")
+    except ValueError:
+        return session.started_ns
+    return round((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp() * 1e9)
 
 
 def pick_latest(sessions: list[Session]) -> Session:

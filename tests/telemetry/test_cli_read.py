@@ -13,25 +13,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from shared import cli
 from telemetry_proc import reading as reading_module
-from telemetry_proc.__main__ import telemetry
 from tests.telemetry.recorded_session import calm_then_drag, opened, store_session
 
 ROOT = Path(__file__).parents[2]
 READING = ("sessions", "status", "report", "export", "watch")
-
-
-@pytest.fixture
-def run(capsys):
-    """Type a command line; its exit code, stdout and stderr."""
-
-    def typed(*argv):
-        code = cli.run(telemetry, [str(arg) for arg in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return typed
 
 
 @pytest.fixture

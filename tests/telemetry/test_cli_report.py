@@ -11,9 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from shared import cli
 from telemetry_proc import saved_report
-from telemetry_proc.__main__ import telemetry
 from telemetry_proc.definitions import DEFINITIONS
 from telemetry_proc.plot_columns import PLOT_COLUMNS
 from telemetry_proc.reading import reading
@@ -22,18 +20,6 @@ from telemetry_proc.sessions import pick
 from tests.telemetry.recorded_session import calm_then_drag, opened, store_session
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def run(capsys):
-    """Type a command line; its exit code, stdout and stderr."""
-
-    def typed(*argv):
-        code = cli.run(telemetry, [str(arg) for arg in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return typed
 
 
 @pytest.fixture(scope="module")

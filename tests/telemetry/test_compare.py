@@ -6,22 +6,10 @@ import json
 
 import pytest
 
-from shared import cli
-from telemetry_proc.__main__ import telemetry
 from telemetry_proc.report_text import PAGE_COLUMNS
 from tests.telemetry.recorded_session import calm_then_drag, insert, opened, store_session
 
 DIFFERENT = "The sessions ran with different guard settings: their trips do not compare."
-
-
-@pytest.fixture
-def run(capsys):
-    def typed(*argv):
-        code = cli.run(telemetry, [str(arg) for arg in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return typed
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_given_a_label_when_told_in_words_then_it_says_whether_beta_was_assumed(
 def test_given_a_calm_series_when_labelled_then_it_is_one_calm_stretch_with_its_own_time():
     (one,), left_out = taken((a_session(1), a_series(noise(1)), OK))
 
-    assert (one.calm, one.episodes, one.complete, left_out) == (((0, 400),), (), True, {})
+    assert (one.calm, one.episodes, one.complete, left_out) == (((0, 350),), (), True, {})
     assert one.started_ns == 10**12
 
 

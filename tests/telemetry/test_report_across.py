@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from shared import cli
-from telemetry_proc.__main__ import telemetry
 from tests.telemetry.made_sessions import a_market, store_many
 from tests.telemetry.recorded_session import insert, opened
 
@@ -22,16 +20,6 @@ def path(tmp_path_factory):
         older = conn.last_insert_rowid()
         insert(conn, "system_metrics", session_id=older, tick=1, ts_ns=1)
     return path
-
-
-@pytest.fixture
-def run(capsys):
-    def typed(*argv):
-        code = cli.run(telemetry, [str(arg) for arg in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return typed
 
 
 def test_given_many_sessions_when_reported_across_then_the_page_ends_with_what_recommend_says(run, path):

@@ -104,7 +104,7 @@ def labelled(errors, number, *, spec=LabelSpec()):  # noqa: B008 - frozen
         tick=tick,
         ts_ns=started_ns + tick * TICK_NS,
         starts=FROM_ITS_FIRST_TICK,
-        calm=calm_stretches(len(errors), FROM_ITS_FIRST_TICK, found),
+        calm=calm_stretches(len(errors), FROM_ITS_FIRST_TICK, found, spec),
         episodes=found,
     )
 
