@@ -82,4 +82,4 @@ def _in_words(row: MarkoutRow) -> str:
     number = "no markout" if markout is None else f"{markout:+.2f} bps"
     if interval is not None and interval.low is not None and interval.high is not None:
         number += f" ({interval.low:+.2f} to {interval.high:+.2f}, {100 * interval.confidence:g}%)"
-    return f"at {row.error_bin} bps, {number} after {row.horizon}, {row.fills} fills of {row.sessions} sessions"
+    return f"at {row.error_bin} bps, {number} after {row.horizon}, {row.fills:,} fills of {row.sessions:,} sessions"
