@@ -26,7 +26,7 @@ from engine_proc.summary import Summary
 from shared.clock import Clock
 from shared.errors import KedgeError
 from shared.records import EngineState, ModeChanged, SessionClosed, SessionOpened, Side, TickRecord, VenueMode
-from shared.saturation import SaturationGuard, Thresholds
+from shared.saturation import SaturationGuard
 from shared.settings import Config
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Engine:
         self.state = state
         self.kill_switch = kill_switch
         self.strategy = Strategy(config.strategy)
-        self.guard = SaturationGuard(Thresholds.of(**guard.model_dump(exclude={"enabled"})), enabled=guard.enabled)
+        self.guard = SaturationGuard(guard.thresholds, enabled=guard.enabled)
         self.limits = gate.Limits.of(config.gate, config.strategy.quote.requote_tolerance_bps)
         self.reconcile_every_ticks = config.reconcile.interval_ticks
         self.summary = Summary(guard.bias_threshold_bps)

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from shared.saturation import Thresholds
+
 IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
 # The whole address, not a prefix: tcp://127.example.com is a name, and ZeroMQ reads tcp://127.0.0.1;HOST as two ends.
 TCP = re.compile(r"tcp://(?P<host>\*|\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z][0-9A-Za-z._-]*):(?P<port>[^:;]*)")
@@ -117,6 +119,11 @@ class AnchorSaturationGuard(Section):
     bias_threshold_bps: BpsAboveZero = 7.0
     prevalence_threshold_bps: BpsAboveZero = 5.0
     prevalence_pct: Annotated[float, Field(ge=0.1, le=100)] = 40.0
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """In the integers that the guard compares."""
+        return Thresholds.of(**self.model_dump(exclude={"enabled"}))
 
     @field_validator("prevalence_pct")
     @classmethod

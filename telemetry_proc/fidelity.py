@@ -24,11 +24,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from shared.saturation import SaturationGuard, Thresholds
+from shared.saturation import SaturationGuard
 from shared.settings import AnchorSaturationGuard
 from telemetry_proc.guard_record import GuardTrip
-from telemetry_proc.series import Bools, Series, series_of, window_begins
-from telemetry_proc.tick_columns import NOT_RECORDED, Floats, TickColumns
+from telemetry_proc.series import Series, series_of, window_begins
+from telemetry_proc.tick_columns import NOT_RECORDED, Bools, Floats, TickColumns
 from telemetry_proc.unseen import could_hide
 from telemetry_proc.wording import count
 
@@ -103,7 +103,7 @@ def replay(
             notes=(reason,),
         )
     series = series or series_of(columns, settings, closed_ticks=closed_ticks)
-    hiding = could_hide(series, Thresholds.of(**settings.model_dump(exclude={"enabled"})))
+    hiding = could_hide(series, settings.thresholds)
     ran = _Run(columns, stated, settings)
     ran.through_all()
     verdict = _of_trips(ran, trips, closed_ticks)
@@ -128,7 +128,7 @@ class _Run:
 
     def __init__(self, columns: TickColumns, stated: Bools, settings: AnchorSaturationGuard) -> None:
         self.settings = settings
-        self.thresholds = Thresholds.of(**settings.model_dump(exclude={"enabled"}))
+        self.thresholds = settings.thresholds
         self.begins = window_begins(columns, settings.lookback_ticks)
         self.known: list[tuple[int, int]] = []  # rows [first, last) whose window is known
         self.checked_ticks = self.unknown_ticks = 0

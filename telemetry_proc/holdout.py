@@ -24,7 +24,8 @@ import numpy as np
 
 from telemetry_proc.intervals import clopper_pearson
 from telemetry_proc.operating import delays_of, ratio_interval, summed_by_session
-from telemetry_proc.outcomes import Bools, Outcomes
+from telemetry_proc.outcomes import Outcomes
+from telemetry_proc.tick_columns import Bools
 
 HOLD_OUT_SHARE = 0.3
 HOLD_OUT_SESSIONS_MIN = 10

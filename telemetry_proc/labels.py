@@ -27,9 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.saturation import NANO_PER_BPS, to_nano_bps
-from telemetry_proc.tick_columns import Floats, Ints
-
-Bools = npt.NDArray[np.bool_]
+from telemetry_proc.tick_columns import Bools, Floats, Ints
 
 
 class LabelSpec(NamedTuple):

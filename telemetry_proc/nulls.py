@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from telemetry_proc.quantiles import pct
-from telemetry_proc.series import Bools
-from telemetry_proc.tick_columns import UNRECORDED, Ints, Texts
+from telemetry_proc.tick_columns import UNRECORDED, Bools, Ints, Texts
 
 
 class StatusNulls(NamedTuple):

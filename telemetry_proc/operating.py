@@ -14,9 +14,9 @@ import numpy as np
 from shared.saturation import to_nano_bps
 from telemetry_proc.grid import Setting
 from telemetry_proc.intervals import Interval, clopper_pearson, garwood, none_of, session_bootstrap, wider
-from telemetry_proc.outcomes import Bools, Outcomes, ScoredEpisode
+from telemetry_proc.outcomes import Outcomes, ScoredEpisode
 from telemetry_proc.survival import kaplan_meier, quantile
-from telemetry_proc.tick_columns import Floats, Ints
+from telemetry_proc.tick_columns import Bools, Floats, Ints
 
 CONFIDENCE = 0.95
 DAYS_WITHOUT_SPREAD_MIN = 10

@@ -28,9 +28,8 @@ import numpy.typing as npt
 from telemetry_proc.grid import Grid
 from telemetry_proc.labels import Episode
 from telemetry_proc.staircase import NEVER, first_trips
-from telemetry_proc.tick_columns import Floats, Ints
+from telemetry_proc.tick_columns import Bools, Floats, Ints
 
-Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int32]
 FewCounts = npt.NDArray[np.uint16]
 

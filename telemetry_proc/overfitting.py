@@ -13,8 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from telemetry_proc.outcomes import Bools, Outcomes, delays
-from telemetry_proc.tick_columns import Floats
+from telemetry_proc.outcomes import Outcomes, delays
+from telemetry_proc.tick_columns import Bools, Floats
 
 BLOCKS = 10
 SESSIONS_MIN = 100

@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from shared.saturation import NANO_PER_BPS, Thresholds
+from shared.saturation import NANO_PER_BPS
 from shared.settings import AnchorSaturationGuard
 from telemetry_proc.autocorrelation import autocorrelation
 from telemetry_proc.plot_columns import PlotColumns
@@ -140,7 +140,7 @@ def _first_tick(ticks: Ints) -> int:
 def _window(series: Series, settings: AnchorSaturationGuard | None) -> _Window:
     window = _Window(np.full(len(series.tick), np.nan), np.full(len(series.tick), np.nan))
     if settings is not None:
-        full = full_windows(series, Thresholds.of(**settings.model_dump(exclude={"enabled"})))
+        full = full_windows(series, settings.thresholds)
         window.mean_bps[full.end] = full.sum_nano_bps / (settings.lookback_ticks * NANO_PER_BPS)
         window.share_pct[full.end] = 100.0 * full.prevalent_n / settings.lookback_ticks
     return window

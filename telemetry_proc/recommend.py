@@ -26,7 +26,7 @@ from shared.errors import UsageError
 from telemetry_proc.grid import Setting
 from telemetry_proc.holdout import Judgement, judge, newest
 from telemetry_proc.operating import Operating, operating
-from telemetry_proc.outcomes import Bools, Outcomes
+from telemetry_proc.outcomes import Outcomes
 from telemetry_proc.overfitting import overfitting_probability
 from telemetry_proc.search import (
     SEARCH_CONFIDENCE,
@@ -36,7 +36,7 @@ from telemetry_proc.search import (
     prevalence_binds,
     tally,
 )
-from telemetry_proc.tick_columns import Floats
+from telemetry_proc.tick_columns import Bools, Floats
 from telemetry_proc.verdict import Budgets, Judged, Verdict, judge_setting, search_sessions_needed
 from telemetry_proc.wording import as_json
 

@@ -67,30 +67,24 @@ def rolling(errors_bps: Floats, starts: Ints, lookback_ticks: int, prevalence_th
     Without a prevalence threshold there is no share.
     """
     nano_bps = series.to_nano_bps(errors_bps)
-    begins, window_starts = _full_windows(len(nano_bps), starts, lookback_ticks)
-    if not len(begins):
+    ends, window_starts = _full_windows(len(nano_bps), starts, lookback_ticks)
+    if not len(ends):
         return Rolling(lookback_ticks, prevalence_threshold_bps, 0)
-    mean = _rolling_mean(_window_sums(nano_bps, begins, lookback_ticks), window_starts, lookback_ticks)
+    mean = _rolling_mean(series.window_sums(nano_bps, ends, lookback_ticks), window_starts, lookback_ticks)
     share = None
     if prevalence_threshold_bps is not None:
         large = np.abs(nano_bps) >= to_nano_bps(prevalence_threshold_bps)
-        share = _rolling_share(_window_sums(large, begins, lookback_ticks), window_starts, lookback_ticks)
-    return Rolling(lookback_ticks, prevalence_threshold_bps, len(begins), mean, share)
+        share = _rolling_share(series.window_sums(large, ends, lookback_ticks), window_starts, lookback_ticks)
+    return Rolling(lookback_ticks, prevalence_threshold_bps, len(ends), mean, share)
 
 
 def _full_windows(n: int, starts: Ints, lookback_ticks: int) -> tuple[Ints, Ints]:
-    """Where each full window begins, and at which of these windows the window before is not its neighbour."""
+    """Where each full window ends, and at which of these windows the window before is not its neighbour."""
     edges = np.unique(np.concatenate(([0], starts, [n])))
     counts = np.maximum(np.diff(edges) - lookback_ticks + 1, 0)
     before = np.cumsum(counts) - counts
     begins = np.arange(counts.sum()) + np.repeat(edges[:-1] - before, counts)
-    return begins, before[counts > 0]
-
-
-def _window_sums(values: Ints | series.Bools, begins: Ints, lookback_ticks: int) -> Ints:
-    """Exact also where the running sum wraps: a difference of two stays right as long as it fits by itself."""
-    running = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-    return running[begins + lookback_ticks] - running[begins]
+    return begins + lookback_ticks - 1, before[counts > 0]
 
 
 def _rolling_mean(sums_nano_bps: Ints, window_starts: Ints, lookback_ticks: int) -> RollingMean:

@@ -16,8 +16,8 @@ import numpy as np
 from telemetry_proc.grid import Grid, Setting
 from telemetry_proc.intervals import clopper_pearson
 from telemetry_proc.operating import delays_of
-from telemetry_proc.outcomes import Bools, Outcomes, delays
-from telemetry_proc.tick_columns import Floats, Ints
+from telemetry_proc.outcomes import Outcomes, delays
+from telemetry_proc.tick_columns import Bools, Floats, Ints
 
 SEARCH_CONFIDENCE = 0.90
 PLATEAU_SHARE = 0.5

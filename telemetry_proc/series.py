@@ -10,13 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.saturation import CLAMP_NANO_BPS, NANO_PER_BPS, Thresholds
 from shared.settings import AnchorSaturationGuard
-from telemetry_proc.tick_columns import NOT_RECORDED, Floats, Ints, TickColumns
-
-Bools = npt.NDArray[np.bool_]
+from telemetry_proc.tick_columns import NOT_RECORDED, Bools, Floats, Ints, TickColumns
 
 
 class SeriesFacts(NamedTuple):
@@ -213,12 +210,13 @@ def full_windows(series: Series, thresholds: Thresholds) -> Windows:
     end = np.flatnonzero(np.arange(errors.size) - window_start >= lookback - 1)
     return Windows(
         end,
-        _in_window(errors, end, lookback),
-        _in_window(np.abs(errors) >= thresholds.prevalence_nano_bps, end, lookback),
+        window_sums(errors, end, lookback),
+        window_sums(np.abs(errors) >= thresholds.prevalence_nano_bps, end, lookback),
     )
 
 
-def _in_window(values: npt.NDArray[np.int64] | Bools, end: Ints, lookback: int) -> Ints:
+def window_sums(values: Ints | Bools, end: Ints, lookback: int) -> Ints:
+    """Sums of the windows of `lookback` values whose last ones have these indexes."""
     upto = np.zeros(values.size + 1, dtype=np.int64)
     np.cumsum(values, dtype=np.int64, out=upto[1:])
     within: Ints = upto[end + 1] - upto[end + 1 - lookback]

@@ -18,8 +18,8 @@ from telemetry_proc.grid import Grid, Setting
 from telemetry_proc.labels import Episode, LabelSpec
 from telemetry_proc.markout_table import MarkoutRow, all_errors, by_error_bin
 from telemetry_proc.markouts import JUDGED_AT, Markouts, markouts, read_fills
-from telemetry_proc.series import Bools, Series
-from telemetry_proc.tick_columns import UNRECORDED, Texts, TickColumns
+from telemetry_proc.series import Series
+from telemetry_proc.tick_columns import UNRECORDED, Bools, Texts, TickColumns
 from telemetry_proc.whatif import WhatIf, hiding, what_if
 
 _LOOKBACKS = (10, 15, 20, 25, 30, 40, 50, 75, 100)

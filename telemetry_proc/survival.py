@@ -9,11 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from telemetry_proc.tick_columns import Floats, Ints
-
-Bools = npt.NDArray[np.bool_]
+from telemetry_proc.tick_columns import Bools, Floats, Ints
 
 
 class Survival(NamedTuple):

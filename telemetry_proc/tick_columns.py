@@ -22,6 +22,7 @@ from telemetry_proc.reading import Row, rows, session_pages
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 NOT_RECORDED = int(np.iinfo(np.int64).min)
 UNRECORDED = "unrecorded"  # how a text that is NULL is called

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.saturation import NANO_PER_BPS, Thresholds
-from telemetry_proc.series import Bools, Series, Windows
-from telemetry_proc.tick_columns import NOT_RECORDED, Ints
+from telemetry_proc.series import Series, Windows
+from telemetry_proc.tick_columns import NOT_RECORDED, Bools, Ints
 
 OLD_WINDOW_TIMES = 3.0
 

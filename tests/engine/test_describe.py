@@ -19,7 +19,7 @@ from engine_proc.reconcile import Difference
 from engine_proc.strategy import Proposal
 from shared.codec import validate
 from shared.records import KIND_OF, OrderEvent, Record, TickRecord
-from shared.saturation import SaturationGuard, Thresholds
+from shared.saturation import SaturationGuard
 from shared.settings import AnchorSaturationGuard
 from tests.engine.views import around, holdings, intent, market, order, pool
 
@@ -28,7 +28,7 @@ SETTINGS = AnchorSaturationGuard(lookback_ticks=4)
 
 
 def guard(*errors: float) -> SaturationGuard:
-    made = SaturationGuard(Thresholds.of(**SETTINGS.model_dump(exclude={"enabled"})))
+    made = SaturationGuard(SETTINGS.thresholds)
     for error in errors:
         made.observe(error)
     return made
@@ -243,7 +243,7 @@ def test_given_a_trip_then_the_context_is_complete_rounded_for_people_and_exact_
 
 def test_given_a_long_window_then_its_tail_is_the_last_five_oldest_first() -> None:
     settings = AnchorSaturationGuard(lookback_ticks=8)
-    long = SaturationGuard(Thresholds.of(**settings.model_dump(exclude={"enabled"})))
+    long = SaturationGuard(settings.thresholds)
     for error in range(1, 11):
         long.observe(float(error))
     context = json.loads(describe.breaker_event(long, settings, 10, 1, 1).context_json)

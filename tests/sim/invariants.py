@@ -31,9 +31,10 @@ from shared.records import (
     TickRecord,
 )
 from shared.settings import AnchorSaturationGuard
-from telemetry_proc.ladder import GuardReplay, trip_context
+from telemetry_proc.guard_record import trip_context
 from telemetry_proc.tables import TABLE_OF
 from tests.sim.witness import Witness
+from tests.telemetry.guard_replay import GuardReplay
 
 if TYPE_CHECKING:
     from tests.sim.world import World

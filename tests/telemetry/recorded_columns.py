@@ -18,7 +18,7 @@ TICK_NS = 4_000_000_000
 
 
 def thresholds_of(settings: AnchorSaturationGuard) -> Thresholds:
-    return Thresholds.of(**settings.model_dump(exclude={"enabled"}))
+    return settings.thresholds
 
 
 def recorded(

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.config import build_config
-from shared.saturation import SaturationGuard, Thresholds, to_nano_bps
+from shared.saturation import SaturationGuard, to_nano_bps
 from shared.settings import AnchorSaturationGuard
-from telemetry_proc.ladder import GuardReplay, explain, guard_settings, trip_context
+from telemetry_proc.guard_record import guard_settings, trip_context
+from telemetry_proc.ladder import explain
 from telemetry_proc.series import series_of
+from tests.telemetry.guard_replay import GuardReplay
 from tests.telemetry.recorded_columns import TICK_NS, recorded
 
 SETTINGS = AnchorSaturationGuard(
@@ -22,7 +24,7 @@ SETTINGS = AnchorSaturationGuard(
 
 def replayed(errors, settings=SETTINGS, recorded=None):
     """Replay a stream whose guard state was recorded by the live guard, or by `recorded(tick, guard)`."""
-    live = SaturationGuard(Thresholds.of(**settings.model_dump(exclude={"enabled"})), enabled=settings.enabled)
+    live = SaturationGuard(settings.thresholds, enabled=settings.enabled)
     replay = GuardReplay(settings)
     for tick, error in enumerate(errors, 1):
         live.observe(error)
@@ -108,7 +110,7 @@ def test_given_a_mean_off_by_one_ulp_when_replayed_then_it_is_a_disagreement():
 
 def test_given_a_window_that_was_emptied_when_replayed_then_it_is_emptied_on_the_same_tick():
     first, second = [8.0, 8.0, 8.0], [None, 8.0, 8.0, 8.0, 8.0]
-    halves = [SaturationGuard(Thresholds.of(**SETTINGS.model_dump(exclude={"enabled"}))) for _ in range(2)]
+    halves = [SaturationGuard(SETTINGS.thresholds) for _ in range(2)]
     replay = GuardReplay(SETTINGS)
     for tick, error in enumerate(first + second, 1):
         live = halves[tick > len(first)]
@@ -342,7 +344,7 @@ def is_least(before, floor, settings):
     """Does the live guard, fed with what was there and then the level, trip with exactly that error?"""
     trips = []
     for errors in range(1, settings.lookback_ticks + 1):
-        guard = SaturationGuard(Thresholds.of(**settings.model_dump(exclude={"enabled"})))
+        guard = SaturationGuard(settings.thresholds)
         window = [*before, *[floor.level_bps * 1e9] * errors][-settings.lookback_ticks :]
         trips.append(True in [guard.observe(error / 1e9) for error in window])
     return trips.index(True) + 1 == floor.errors

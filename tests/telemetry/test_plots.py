@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import IntegrityError
-from shared.saturation import SaturationGuard, Thresholds
+from shared.saturation import SaturationGuard
 from telemetry_proc.plot_columns import BUCKETS_MAX, read_plot_columns
 from telemetry_proc.plots import POINTS_MAX, WINDOWS_MAX, Event, min_max, plots_of
 from telemetry_proc.reading import reading
@@ -93,7 +93,7 @@ def test_given_a_gap_across_bucket_borders_when_capped_then_the_line_breaks_ther
 @pytest.mark.parametrize("seed", range(4))
 def test_given_errors_when_the_window_is_drawn_then_it_is_the_live_guards(seed):
     errors = wandering(300, seed)
-    guard = SaturationGuard(Thresholds.of(**GUARD.model_dump(exclude={"enabled"})))
+    guard = SaturationGuard(GUARD.thresholds)
     armed = {}
     for tick, error in enumerate(errors, 1):
         guard.observe(error)
