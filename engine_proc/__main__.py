@@ -1,4 +1,4 @@
-"""`kedge-engine`: run a session, replay one, check a configuration, halt, re-arm after a trip."""
+"""`kedge-engine`: run a session, replay one, check a configuration, halt, re-arm, cancel everything, record a tape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 import click
 
-from engine_proc import app, cli_print, latch
+from engine_proc import app, cli_live, cli_print, latch
 from engine_proc.replay import QuotePair
 from shared import cli
 from shared.clock import SystemClock
@@ -30,21 +30,30 @@ def engine() -> None:
       kedge-engine run -c config/demo.yaml              # the same on a recorded tape of the ledger
       kedge-engine replay data/journal/20261120T*.kj    # prove that the record reproduces itself
       kedge-engine halt --reason "spread looks wrong"   # kill switch: cancel everything, quote no more
+      kedge-engine check --live -c config/live_stage1.yaml    # the doctor: is everything there for a live session?
+      kedge-engine run --live -c config/live_stage1.yaml      # real money on the XRP Ledger
     """
 
 
 @engine.command()
 @cli.config_options
-def run(config_path: Path, overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--live",
+    is_flag=True,
+    envvar="KEDGE_LIVE",
+    help="Real money may be traded: needed with execution.venue xrpl, refused without. Environment: KEDGE_LIVE=1.",
+)
+def run(config_path: Path, overrides: tuple[str, ...], *, live: bool) -> None:
     """Run one session until its feed ends or SIGTERM or SIGINT asks it to stop.
 
     \b
     Examples:
       kedge-engine run -c config/paper.yaml --set market.ticks_max=2000 --set market.pace_per_s=0
       kedge-engine run -c config/demo.yaml --set strategy.anchor.reference=spot
+      kedge-engine run --live -c config/live_stage1.yaml
     """
     configure_logging()
-    app.run_session(lambda: cli.loaded(config_path, overrides))
+    app.run_session(lambda: cli.loaded(config_path, overrides), live=live)
 
 
 @engine.command()
@@ -83,16 +92,24 @@ def replay(
 
 @engine.command()
 @cli.config_options
+@click.option("--live", is_flag=True, help="Ask the nodes and the ledger too: is everything there for a live session?")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def check(config_path: Path, overrides: tuple[str, ...], *, as_json: bool) -> None:
+def check(config_path: Path, overrides: tuple[str, ...], *, live: bool, as_json: bool) -> None:
     """Print the effective configuration and its hash, after the checks that `run` would make.
+
+    With --live: one line for everything that a live session needs, ok or fail with the remedy; exit code 1 if one
+    fails. Nothing is signed, and nothing is sent but questions.
 
     \b
     Examples:
       kedge-engine check -c config/paper.yaml
       kedge-engine check -c config/demo.yaml --set strategy.anchor.reference=spot --json
+      kedge-engine check --live -c config/live_stage1.yaml
     """
     loaded = cli.loaded(config_path, overrides)
+    if live:
+        cli_live.examine(loaded.config, as_json=as_json)
+        return
     preflight = app.preflight(loaded.config)
     click.echo(cli_print.check(loaded, preflight, as_json=as_json))
 
@@ -132,6 +149,48 @@ def halt(config_path: Path, overrides: tuple[str, ...], reason: str, timeout_s: 
     """
     journal_dir = Path(cli.loaded(config_path, overrides).config.telemetry.journal_dir)
     click.echo(app.halt(journal_dir, reason, timeout_s))
+
+
+@engine.command("cancel-all")
+@cli.config_options
+@click.option("--every-pair", is_flag=True, help="Offers of the account in other pairs too.")
+@click.option("--timeout-s", default=120.0, show_default=True, help="How long to wait until the ledger lists none.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def cancel_all(
+    config_path: Path, overrides: tuple[str, ...], *, every_pair: bool, timeout_s: float, as_json: bool
+) -> None:
+    """Take every open offer of the account off the ledger, and ask the ledger whether it is so.
+
+    For when no engine runs: a running one does it by itself, see `halt`. Exit code 0 means that a validated ledger
+    lists none and that nothing sent earlier can still come.
+
+    \b
+    Example:
+      kedge-engine cancel-all -c config/live_stage1.yaml
+    """
+    configure_logging()
+    cli_live.cancel_everything(
+        cli.loaded(config_path, overrides).config, every_pair=every_pair, timeout_s=timeout_s, as_json=as_json
+    )
+
+
+@engine.command()
+@cli.config_options
+@click.option("-o", "--output", "tape", required=True, type=click.Path(path_type=Path), help="New file, .jsonl[.gz].")
+@click.option("--ledgers", type=click.IntRange(min=1), help="Stop after so many; otherwise with Ctrl-C.")
+def record(config_path: Path, overrides: tuple[str, ...], tape: Path, ledgers: int | None) -> None:
+    """Record the ledger's market to a tape: every ledger's book, pool and transactions as the node says them.
+
+    Feed `tape` plays it back. Needs no account and sends nothing but questions.
+
+    \b
+    Examples:
+      kedge-engine record -c config/live_stage1.yaml -o data/xrp_rlusd.jsonl.gz
+      kedge-engine run --set market.feed=tape --set market.tape=data/xrp_rlusd.jsonl.gz
+    """
+    configure_logging()
+    trading_nothing = (*overrides, "execution.venue=paper")  # a live file needs no account for this
+    cli_live.record(cli.loaded(config_path, trading_nothing).config, tape, ledgers)
 
 
 def main() -> None:

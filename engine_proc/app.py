@@ -1,11 +1,10 @@
-"""Composition: the only place that knows which feed, venue, clock and recorder a session runs with."""
+"""Composition: a session from its configuration to its end. `edges.py` chooses the market side, this file the rest."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import random
 import secrets
 import select
 import signal
@@ -19,28 +18,24 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
+from engine_proc import edges
 from engine_proc.engine import Engine, SessionFacts
 from engine_proc.feed_replay import ReplayFeed
-from engine_proc.feed_sim import SimFeed
-from engine_proc.feed_tape import TapeFeed
 from engine_proc.latch import FAULT, Start, last_session, openings, remember_opened, start_state
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
 from engine_proc.operator_word import HALT_FILE, HaltFile, write_halt
 from engine_proc.outbox import Outbox, SyncThread
-from engine_proc.ports import Feed, Venue
+from engine_proc.ports import Feed
 from engine_proc.push_socket import PushSocket, prepare_socket_directory
 from engine_proc.replay import Comparison, QuotePair
-from engine_proc.venue_dry import DryVenue
-from engine_proc.venue_paper import PaperVenue
 from engine_proc.venue_replay import ReplayVenue
-from shared.clock import Clock, MarketClock, SystemClock
+from shared.clock import MarketClock, SystemClock
 from shared.config import LoadedConfig, build_config
 from shared.curve import engine_keys
 from shared.errors import ConfigError, FailSafeStop, JournalUnwritable, KedgeError
 from shared.journal import ENGINE_LOCK, JournalWriter, journal_path
 from shared.private_directory import check_private, make_private
-from shared.records import VenueMode
 from shared.settings import Config
 from shared.stop import Stop, on_stop_signals
 
@@ -51,10 +46,11 @@ HALT_LOOK_MS = 20
 PUSH_BURST_MS = 5  # a tick of a real ledger comes every 3 to 5 seconds and is never held back
 
 
-def run_session(load: Callable[[], LoadedConfig]) -> None:
+def run_session(load: Callable[[], LoadedConfig], *, live: bool = False) -> None:
     """Run one session to its end: by the feed, by `ticks_max`, or by SIGTERM or SIGINT, which cancel and close.
 
-    The configuration is loaded in here, where a signal is answered already.
+    The configuration is loaded in here, where a signal is answered already. `live` is the operator's explicit word
+    that real money may be traded, without which a live venue is refused.
 
     Raises `KedgeError` with the exit code that says whether a supervisor may start the engine again.
     """
@@ -64,32 +60,35 @@ def run_session(load: Callable[[], LoadedConfig]) -> None:
         cleanup.enter_context(on_stop_signals(signals))
         loaded = load()
         config = loaded.config
-        clock: Clock = MarketClock() if config.market.feed != "xrpl" else SystemClock()
-        feed, venue, venue_mode = market_side(config, clock)
-        cleanup.callback(feed.close)
-        cleanup.callback(venue.close)
+        mode, clock = edges.venue_mode(config), edges.clock_of(config)
+        if mode == "live" and not live:
+            raise ConfigError(
+                "execution.venue: xrpl trades real money, which takes --live on the command line (or KEDGE_LIVE=1)"
+            )
+        feed, open_venue = edges.market_side(config, clock, stop, cleanup)
         journal_dir = Path(config.telemetry.journal_dir)
-        if venue_mode == "replay":  # trades nothing: the journals' past is not its own
+        if mode == "replay":  # trades nothing: the journals' past is not its own
             start = Start(ModeState(), None)
         else:
             cleanup.enter_context(sole_engine(journal_dir))
             start = start_state(journal_dir, config.strategy.rearm, clock.now_ns())
+        venue = open_venue()
         session_uid = new_session_uid(journal_dir)
-        outbox = open_outbox(config, session_uid, journal_dir, sync_orders=venue_mode == "live")
+        outbox = open_outbox(config, session_uid, journal_dir, sync_orders=mode == "live")
         cleanup.callback(outbox.close)
         if config.market.pace_per_s:
             feed = PacedFeed(feed, config.market.pace_per_s, stop)
-        kill_switch = None if venue_mode == "replay" else HaltFile(journal_dir)
+        kill_switch = None if mode == "replay" else HaltFile(journal_dir)
         engine = Engine(config, clock, feed, venue, outbox, start.state, kill_switch)
-        facts = SessionFacts(venue_mode, loaded.config_hash, loaded.config_json, version("kedge"), start.crashed_uid)
+        facts = SessionFacts(mode, loaded.config_hash, loaded.config_json, version("kedge"), start.crashed_uid)
 
         def session() -> str:
             engine.open_session(facts, start.inherited)
-            if venue_mode != "replay":
+            if mode != "replay":
                 remember_opened(journal_dir, session_uid)
             log.info(
                 "session %s: %s on %s, %s; records in %s",
-                session_uid, venue_mode, config.market.feed, engine.state.mode, journal_path(journal_dir, session_uid),
+                session_uid, mode, config.market.feed, engine.state.mode, journal_path(journal_dir, session_uid),
             )  # fmt: skip
             signals.end(engine)
             return engine.run()
@@ -220,9 +219,10 @@ def preflight(config: Config) -> tuple[str, ...]:
     Raises `ConfigError` for an input, a directory or a key that cannot be used, and `JournalUnwritable` for a journal
     that could not be kept.
     """
-    feed, venue, venue_mode = market_side(config, MarketClock())
-    feed.close()
-    venue.close()
+    if config.market.feed != "xrpl":  # whose side is looked at by `check --live`, over the network
+        with closing(Stop()) as stop, ExitStack() as opened:
+            _, open_venue = edges.market_side(config, edges.clock_of(config), stop, opened)
+            open_venue()
     journal_dir = Path(config.telemetry.journal_dir)
     probe = JournalWriter(journal_path(journal_dir, f"preflight-{secrets.token_hex(3)}"))
     probe.close()
@@ -231,7 +231,11 @@ def preflight(config: Config) -> tuple[str, ...]:
     prepare_socket_directory(config.telemetry.endpoint)
     keys = engine_keys(config.telemetry.keys_dir)
     start = start_state(journal_dir, config.strategy.rearm, 0)
-    remarks = [f"venue: {venue_mode}", f"journals: {journal_dir} can be written", f"next session: {start.state.mode}"]
+    remarks = [
+        f"venue: {edges.venue_mode(config)}",
+        f"journals: {journal_dir} can be written",
+        f"next session: {start.state.mode}",
+    ]
     if start.state.reason:
         remarks.append(start.state.reason)
     if keys is not None:
@@ -245,43 +249,6 @@ def preflight(config: Config) -> tuple[str, ...]:
             f"{guard.bias_threshold_bps}: an anchor pinned at its cap cannot trip the guard"
         )
     return tuple(remarks)
-
-
-def market_side(config: Config, clock: Clock) -> tuple[Feed, Venue, VenueMode]:
-    """The configured feed and venue, and the word for them in the record."""
-    market = config.market
-    if config.execution.venue == "xrpl" or market.feed == "xrpl":
-        raise ConfigError(
-            "execution.venue, market.feed: xrpl is not available in this version; use paper on sim or tape"
-        )
-    assert isinstance(clock, MarketClock), "only the live feed runs on the wall clock"
-    if market.feed == "replay":
-        if not market.tape:
-            raise ConfigError("market.tape: feed is `replay`, so this must name a journal")
-        recorded = ReplayFeed(Path(market.tape), clock)
-        return recorded, ReplayVenue(recorded), "replay"
-    feed: Feed
-    if market.feed == "tape":
-        assert market.tape is not None, "checked by the settings"
-        tape = TapeFeed(
-            Path(market.tape), clock, stale_after_ms=market.stale_after_ms, min_touch_size=market.min_touch_size
-        )
-        if tape.pair != market.pair:
-            tape.close()
-            raise ConfigError(f"market.pair: {market.pair} is not what {market.tape} holds, which is {tape.pair}")
-        feed = tape
-    else:
-        rng = random.Random(market.seed)  # noqa: S311 - a simulation wants a seed, not a secret
-        feed = SimFeed(
-            market.sim, clock, rng, stale_after_ms=market.stale_after_ms, min_touch_size=market.min_touch_size
-        )
-    quote = config.strategy.quote
-    venue: Venue = PaperVenue(
-        config.execution.paper, price_quantum=quote.price_quantum, size_quantum=quote.size_quantum
-    )
-    if config.execution.dry_run:
-        venue = DryVenue(venue)
-    return feed, venue, "sim" if market.feed == "sim" else "paper"
 
 
 def open_outbox(config: Config, session_uid: str, journal_dir: Path, *, sync_orders: bool) -> Outbox:

@@ -20,7 +20,7 @@ from engine_proc.holdings import Balances, Fill, Holdings, Outcome, Report
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState, Signal
 from engine_proc.outbox import Recorder
-from engine_proc.ports import Feed, KillSwitch, Plan, Venue, VenueUnreachable
+from engine_proc.ports import UNREACHABLE, Feed, KillSwitch, Plan, Venue, VenueUnreachable
 from engine_proc.strategy import Intent, Strategy
 from engine_proc.summary import Summary
 from shared.clock import Clock
@@ -91,7 +91,7 @@ class Engine:
             self.obey(self.kill_switch, now_ns)
 
         fills = self.take_reports(self.venue.reports(market), now_ns, market.mid)
-        if self.tick_number % self.reconcile_every_ticks == 0:
+        if self.reconciliation_is_due():
             self.reconcile(now_ns)
 
         held = self.holdings
@@ -138,13 +138,14 @@ class Engine:
     def take_reports(self, reports: Sequence[Report], now_ns: int, mid: float | None) -> int:
         """Apply what the venue says happened, put it on record, return the number of fills.
 
-        An acceptance changes holdings only; a replaced order has its end in the record of the one that replaces it.
+        An acceptance, or that an order will end soon, changes holdings only; a replaced order has its end in the
+        record of the one that replaces it.
         """
         fills = 0
         for number, report in enumerate(reports):
             if isinstance(report, Outcome):
                 order_id, result, reason, _ = report
-                if result == "accepted" or reason == "replaced":
+                if result == "accepted" or result == "fading" or reason == "replaced":  # noqa: PLR1714 - types follow it
                     continue
                 order = self.holdings.after(*reports[:number]).orders.get(order_id)
                 if order is not None:
@@ -154,6 +155,14 @@ class Engine:
                 self.recorder.emit(describe.fill_record(report, self.tick_number, now_ns, mid))
         self.holdings = self.holdings.after(*reports)
         return fills
+
+    def reconciliation_is_due(self) -> bool:
+        """Every `interval_ticks`, and when the venue is in doubt; not of a venue that cannot be asked at this moment.
+
+        A cut network is no drift: nothing new is sent on it, and once it is back the venue is in doubt.
+        """
+        _, refusal, in_doubt = self.venue.terms
+        return refusal != UNREACHABLE and (in_doubt or self.tick_number % self.reconcile_every_ticks == 0)
 
     def reconcile(self, now_ns: int) -> None:
         """Compare the venue's truth with what we track; drift beyond tolerance ends quoting, and so does silence."""
@@ -185,7 +194,9 @@ class Engine:
 
     def clear(self, intents: tuple[Intent, ...], market: MarketView) -> gate.Clearance:
         """Through the gate. A refusal counts on every tick and goes on record when its reason is new."""
-        sight = gate.Sight(self.state.mode, market, self.holdings, self.limits, sum(self.recent_submits))
+        sight = gate.Sight(
+            self.state.mode, market, self.holdings, self.limits, sum(self.recent_submits), self.venue.terms
+        )
         clearance = gate.clear(intents, sight)
         if clearance.denials or self.last_denials:
             denied = {denial.slot: denial.reason for denial in clearance.denials}

@@ -18,7 +18,8 @@ REFILL_BELOW = Decimal("0.5")  # an order filled past half is worth losing its q
 def keeps(order: Order, intent: Intent, requote_tolerance_bps: float) -> bool:
     """Whether a resting order serves an intent well enough to keep its place in the queue.
 
-    An order that is still under way is kept whatever the intent: what is not confirmed cannot be replaced.
+    An order that is still under way is kept whatever the intent: what is not confirmed cannot be replaced. One that
+    will end by itself soon is never kept, so that a fresh one takes its place before the rung stands empty.
     """
     state = order.state
     if state != "resting":

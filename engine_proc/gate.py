@@ -18,6 +18,7 @@ from typing import NamedTuple
 from engine_proc import execution
 from engine_proc.holdings import Holdings
 from engine_proc.market import MarketView
+from engine_proc.ports import OPEN_TERMS, Terms
 from engine_proc.strategy import Intent
 from shared.records import Mode, Side
 from shared.settings import Gate as GateSettings
@@ -79,16 +80,28 @@ class Sight:
 
     __slots__ = (
         "base_if_bought", "base_if_sold", "cleared", "holdings", "intent", "limits", "live_base", "market", "mid",
-        "mode", "notional", "price", "price_float", "quote_if_bought", "recent_submits", "side", "size",
+        "mode", "notional", "price", "price_float", "quote_if_bought", "recent_submits", "reserve_base", "side", "size",
+        "terms",
     )  # fmt: skip
 
-    def __init__(self, mode: Mode, market: MarketView, holdings: Holdings, limits: Limits, recent_submits: int) -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        market: MarketView,
+        holdings: Holdings,
+        limits: Limits,
+        recent_submits: int,
+        terms: Terms = OPEN_TERMS,
+    ) -> None:
         self.mode = mode
         self.market = market
         self.mid = market.mid
         self.holdings = holdings
         self.limits = limits
         self.recent_submits = recent_submits
+        self.terms = terms
+        reserve, locked = limits.reserve_base, terms.reserve_base
+        self.reserve_base = locked if locked > reserve else reserve
         self.cleared: list[Intent] = []
         self.base_if_bought = self.base_if_sold = holdings.base
         self.quote_if_bought = holdings.quote
@@ -154,6 +167,12 @@ def mode_allows(sight: Sight) -> str | None:
     return None if sight.mode == "ACTIVE" else f"MODE_{sight.mode}"
 
 
+def venue_takes_orders(sight: Sight) -> str | None:
+    """A frozen line, a network that costs too much, a venue that cannot be asked: it says so itself."""
+    refusal = sight.terms.refusal
+    return None if refusal is None else f"VENUE_{refusal}"
+
+
 def data_is_fresh(sight: Sight) -> str | None:
     """An old or unsound view prices nothing."""
     if sight.mid is None:
@@ -170,14 +189,17 @@ def price_in_collar(sight: Sight) -> str | None:
 
 
 def price_does_not_cross(sight: Sight) -> str | None:
-    """The ledger has no post-only: through the book or through the pool's fee-inclusive price, a quote takes."""
+    """The ledger has no post-only: through the book or through the pool's fee-inclusive price, a quote takes.
+
+    The book is asked for its very best price, also where dust stands there that `min_touch_size` keeps out of mid.
+    """
     price, market, pool = sight.price_float, sight.market, sight.market.amm
     if sight.side == "bid":
-        clob_ask = market.clob_ask
+        clob_ask = market.asks[0].price if market.asks else market.clob_ask
         if clob_ask is not None and price >= clob_ask:
             return "PRICE_CROSSES_BOOK"
         return "PRICE_CROSSES_POOL" if pool is not None and price >= pool.ask else None
-    clob_bid = market.clob_bid
+    clob_bid = market.bids[0].price if market.bids else market.clob_bid
     if clob_bid is not None and price <= clob_bid:
         return "PRICE_CROSSES_BOOK"
     return "PRICE_CROSSES_POOL" if pool is not None and price <= pool.bid else None
@@ -213,7 +235,7 @@ def reserve_is_kept(sight: Sight) -> str | None:
     """Offers share their funds on the ledger; ours must all be payable, with the reserve untouched."""
     if sight.side == "bid":
         return "RESERVE_QUOTE" if sight.quote_if_bought - sight.notional < sight.limits.reserve_quote else None
-    return "RESERVE_BASE" if sight.base_if_sold - sight.size < sight.limits.reserve_base else None
+    return "RESERVE_BASE" if sight.base_if_sold - sight.size < sight.reserve_base else None
 
 
 def rate_is_kept(sight: Sight) -> str | None:
@@ -228,6 +250,7 @@ def rate_is_kept(sight: Sight) -> str | None:
 
 CHECKS: tuple[Callable[[Sight], str | None], ...] = (
     mode_allows,
+    venue_takes_orders,
     data_is_fresh,
     price_in_collar,
     price_does_not_cross,

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from shared.records import Side
 
-OrderState = Literal["pending", "resting", "cancelling"]
+OrderState = Literal["pending", "resting", "fading", "cancelling"]  # fading: it rests, but not for much longer
 
 _new = tuple.__new__  # half the price of Order(...), where a quote replaced is three of them
 
@@ -49,10 +49,13 @@ class Fill(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The venue reports what became of an order. `fee_base` is the network fee it charged, in base units."""
+    """The venue reports what became of an order. `fee_base` is the network fee it charged, in base units.
+
+    `fading` means that it rests on but will end by itself soon, so that it should be replaced while it can be.
+    """
 
     order_id: str
-    result: Literal["accepted", "cancelled", "rejected", "expired"]
+    result: Literal["accepted", "fading", "cancelled", "rejected", "expired"]
     reason: str | None
     fee_base: Decimal
 
@@ -102,6 +105,10 @@ class Holdings(NamedTuple):
                     continue
                 if result == "accepted":  # also of one whose cancel failed: it rests on, and may be cancelled again
                     orders[order_id] = order.now("resting")
+                    continue
+                if result == "fading":
+                    if order.state == "resting":
+                        orders[order_id] = order.now("fading")
                     continue
                 del orders[order_id]
                 if result == "rejected" and order.replaces in orders:

@@ -6,7 +6,6 @@ lives in `holdings`. A price that is not there is None, never 0.0.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -45,18 +44,6 @@ class AmmPool:
         object.__setattr__(self, "spot", spot)
         object.__setattr__(self, "bid", spot * (1.0 - self.fee))
         object.__setattr__(self, "ask", spot / (1.0 - self.fee))
-
-    def base_bought_beyond(self, price: float) -> float:
-        """Base that a buyer took while the pool's ask stood above `price`, to have left the pool as it is now.
-
-        From base * quote = k: at ask `price` the spot is price * (1 - fee), so the pool held sqrt(k / spot) of base.
-        0.0 if the pool's ask never rose above the price.
-        """
-        return max(0.0, math.sqrt(self.base * self.quote / (price * (1.0 - self.fee))) - self.base)
-
-    def base_sold_beyond(self, price: float) -> float:
-        """Base that a seller gave while the pool's bid stood below `price`, to have left the pool as it is now."""
-        return max(0.0, self.base - math.sqrt(self.base * self.quote * (1.0 - self.fee) / price))
 
 
 class Print(NamedTuple):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from engine_proc.holdings import Order
 from engine_proc.market import AmmPool, Level, Print
+from engine_proc.sim_pool import base_until
 from shared.records import Side
 
 DROPS = 1_000_000  # drops in one unit of base
@@ -129,15 +130,15 @@ def share_of(order: Resting, flow: Print, volume: int, handed: int) -> tuple[int
     the best priced of ours first, to the older first at one price, and only to the side that the taker hits.
 
     A print of the book at a price better for the taker than ours never got to us. At our price it eats the queue,
-    then us. At a worse price everything before us must have gone. Of a pool print only what was executed beyond our
-    price would have come to us; the queue at our price was then exhausted too, because the payment engine takes the
-    better of book and pool on every pass (XRPL.md A3).
+    then us. At a worse price everything before us must have gone. Of a pool print only what the pool would not have
+    traded with our price at the tip of the book would have come to us; the queue at our price was then exhausted too,
+    because the payment engine takes the better of book and pool on every pass (XRPL.md A3). Whether the taker's limit
+    reached as far as our price is not known; it is taken to, as fills that the pool then leaves behind cost us.
     """
     left = volume - handed
-    pool = flow.pool_after
-    if pool is not None:
-        beyond = pool.base_sold_beyond(order.limit) if order.side == "bid" else pool.base_bought_beyond(order.limit)
-        share = min(volume, int(beyond * DROPS)) - handed
+    if flow.pool_after is not None:
+        taker: Side = "ask" if order.side == "bid" else "bid"
+        share = left - _pool_drops(taker, order.limit, order.limit, _pool_before(flow, flow.pool_after))
         return (share, 0) if share > 0 else (0, order.ahead)
     if flow.price == order.limit:
         eaten = min(order.ahead, left)
@@ -176,10 +177,11 @@ def cross(order: Order, wanted: int, funds: Decimal, visible: Visible) -> Crossi
         slice_drops = 0 if pool is None else _pool_drops(side, limit, tip, pool)
         if pool is not None and slice_drops > 0:
             offered = min(wanted, slice_drops)
-            price = _own_limit(order, _pool_quote(side, offered / DROPS, pool) / (offered / DROPS))
+            average = _pool_quote(side, offered / DROPS, pool) / (offered / DROPS)
+            price = _own_limit(order, average)
             base = min(offered, affordable(side, price, funds))
             pool = _pool_after(side, base / DROPS, pool)
-            reach = pool.ask if side == "bid" else pool.bid
+            reach = max(average, pool.spot) if side == "bid" else min(average, pool.spot)  # as `_pool_drops` has it
         elif tip is not None and reaches(side, limit, tip):
             offered = min(wanted, drops(levels[0].size))
             price = _own_limit(order, tip)
@@ -214,25 +216,34 @@ def _levels_after(base_drops: int, levels: tuple[Level, ...]) -> tuple[Level, ..
 
 
 def _pool_drops(side: Side, limit: float, tip: float | None, pool: AmmPool) -> int:
-    """Drops the pool sells (to a bid) or buys (from an ask) before the book's tip becomes the better price.
+    """Drops the pool sells (to a bid) or buys (from an ask) before it is the book's tip's turn, or the limit's.
 
-    Against a tip within the limit the pool trades until its marginal price is the tip's. Against the limit alone it
-    trades until the *average* price meets the limit, so its marginal price ends up beyond it (XRPL.md A3). That a
-    pool grows by its own fee while it trades is left out of the first; it shifts a slice by fee * slice / pool.
+    It trades while its price with the fee is better than both, and then until its *average* price meets the nearer of
+    the two, so its marginal price ends up beyond it; a tip ends the trade sooner if the spot meets it before that
+    (XRPL.md A3; rippled's AMMHelpers.h solves for both and takes the smaller).
     """
-    base, quote, fee = pool.base, pool.quote, pool.fee
-    root = math.sqrt(base * quote)
+    base, quote, keep = pool.base, pool.quote, 1.0 - pool.fee
     if side == "bid":
-        if not pool.ask < (limit if tip is None else min(limit, tip)):
+        bound = limit if tip is None else min(limit, tip)
+        if not pool.ask < bound:
             return 0
-        to_tip = math.inf if tip is None else base - root / math.sqrt(tip * (1.0 - fee))
-        to_limit = math.inf if tip is not None and tip <= limit else base - quote / (limit * (1.0 - fee))
+        offered = base - quote / (bound * keep)
+        until_spot = math.inf if tip is None else base_until(pool, "buy", tip / keep)
     else:
-        if not pool.bid > (limit if tip is None else max(limit, tip)):
+        bound = limit if tip is None else max(limit, tip)
+        if not pool.bid > bound:
             return 0
-        to_tip = math.inf if tip is None else root / math.sqrt(tip / (1.0 - fee)) - base
-        to_limit = math.inf if tip is not None and tip >= limit else quote / limit - base / (1.0 - fee)
-    return int(min(to_tip, to_limit) * DROPS)
+        offered = quote / bound - base / keep
+        until_spot = math.inf if tip is None else base_until(pool, "sell", tip * keep)
+    return int(min(offered, until_spot) * DROPS)
+
+
+def _pool_before(flow: Print, after: AmmPool) -> AmmPool:
+    """The pool that a print met, from the one it left."""
+    base, quote = flow.size, flow.size * flow.price
+    if flow.taker_side == "buy":
+        return AmmPool(after.base + base, after.quote - quote, after.fee)
+    return AmmPool(after.base - base, after.quote + quote, after.fee)
 
 
 def _pool_quote(side: Side, base: float, pool: AmmPool) -> float:

@@ -45,12 +45,32 @@ class VenueTruth(NamedTuple):
     orders: dict[str, OpenOrder]
 
 
+class Terms(NamedTuple):
+    """On what terms the venue takes orders on this tick.
+
+    `reserve_base` is base that the venue locks, one more order included. `refusal` is why it takes no new order, a
+    reason code, or None. `in_doubt`: something may have escaped us since the truth was last asked for.
+    """
+
+    reserve_base: Decimal = Decimal(0)
+    refusal: str | None = None
+    in_doubt: bool = False
+
+
+OPEN_TERMS = Terms()
+UNREACHABLE = "UNREACHABLE"  # the refusal of a venue that cannot even be asked
+
+
 class Venue(Protocol):
     """Where orders go. Nothing is true of an order until the venue reports it.
 
-    Raises `VenueUnreachable` from `truth` when the venue cannot be asked; the other calls never raise for the
-    venue's troubles, they report them.
+    Raises `VenueUnreachable` from `truth` when the venue cannot be asked; the other calls never raise for the venue's
+    troubles, they report them.
     """
+
+    @property
+    def terms(self) -> Terms:
+        """On what terms it takes orders, as of the last `reports`."""
 
     def reports(self, market: MarketView) -> tuple[Report, ...]:
         """Everything that happened to our orders up to and including this view, in order."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from shared.clock import Clock
 from shared.curve import EngineKeys
@@ -12,6 +14,9 @@ from shared.errors import ConfigError
 from shared.private_directory import check_ours, make_private
 
 _DONT_WAIT = int(zmq.NOBLOCK)
+_TURNED_AWAY = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
 
 
 class PushSocket:
@@ -45,16 +50,11 @@ class PushSocket:
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, records_max)  # only counts when set before connect
         self._socket.setsockopt(zmq.LINGER, linger_ms)
-        self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-        if keys is not None:
-            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
-            self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
-            self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.writer_public)
         try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
+            _connect(self._socket, endpoint, keys)
+        except ConfigError:
             self.close()
-            raise ConfigError(f"telemetry.endpoint: {endpoint}: cannot connect there: {error.strerror}") from None
+            raise
         self._send = super(zmq.Socket, self._socket).send  # the plain send, without the options that we do not use
 
     def send(self, payloads: list[bytes]) -> None:
@@ -78,6 +78,38 @@ class PushSocket:
         self.flush()
         self._socket.close()
         self._context.term()
+
+
+def handshake(endpoint: str, keys: EngineKeys | None, timeout_ms: int) -> Literal["answers", "turns us away", "silent"]:
+    """How the writer receives an engine: connect as one does, and send nothing.
+
+    Raises `ConfigError` for an address to which nobody can connect.
+    """
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.setsockopt(zmq.LINGER, 0)
+        monitor = push.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | _TURNED_AWAY)
+        try:
+            _connect(push, endpoint, keys)
+            if not monitor.poll(timeout_ms):
+                return "silent"
+            succeeded = recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            return "answers" if succeeded else "turns us away"
+        finally:
+            push.disable_monitor()
+            monitor.close()
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str, keys: EngineKeys | None) -> None:
+    """Connect as an engine with these keys. Raises `ConfigError`."""
+    socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.writer_public)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"telemetry.endpoint: {endpoint}: cannot connect there: {error.strerror}") from None
 
 
 def prepare_socket_directory(endpoint: str) -> None:

@@ -32,7 +32,7 @@ def differences(
         found.append(_balance("BALANCE_QUOTE", quote_asset, holdings.quote, truth.quote, settings.tolerance_quote))
     for order in holdings.orders.values():
         there = truth.orders.get(order.order_id)
-        if order.state != "resting":
+        if order.state not in ("resting", "fading"):
             continue
         if there is None:
             found.append(Difference("ORDER_MISSING", order.order_id, f"{order.remaining:f}", None, None))

@@ -20,7 +20,7 @@ from decimal import Decimal
 
 from engine_proc.holdings import Outcome, Report
 from engine_proc.market import MarketView
-from engine_proc.ports import Plan, Venue, VenueTruth
+from engine_proc.ports import Plan, Terms, Venue, VenueTruth
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,11 @@ class DryVenue:
         self._inner = inner
         self._answers: list[Report] = []
         self._named = False
+
+    @property
+    def terms(self) -> Terms:
+        """The inner venue's."""
+        return self._inner.terms
 
     def reports(self, market: MarketView) -> tuple[Report, ...]:
         """Our answers to what was swallowed, then the inner venue's own reports."""

@@ -42,7 +42,7 @@ from engine_proc.paper_matching import (
     share_of,
     size_at,
 )
-from engine_proc.ports import OpenOrder, Plan, VenueTruth
+from engine_proc.ports import OPEN_TERMS, OpenOrder, Plan, VenueTruth
 from shared.errors import ConfigError
 from shared.records import Side
 from shared.settings import Paper
@@ -55,6 +55,8 @@ _new = tuple.__new__  # half the price of Outcome(...), where a quote replaced i
 
 class PaperVenue:
     """Answers `ports.Venue`. Refuses, with a `ConfigError`, settings finer than the ledger's smallest amounts."""
+
+    terms = OPEN_TERMS
 
     def __init__(self, settings: Paper, *, price_quantum: Decimal, size_quantum: Decimal) -> None:
         _require_representable(settings, price_quantum, size_quantum)

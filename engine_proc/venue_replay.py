@@ -7,7 +7,7 @@ from decimal import Decimal
 from engine_proc.feed_replay import RecordedTick, ReplayFeed
 from engine_proc.holdings import Balances, Fill, Holdings, Outcome, Report
 from engine_proc.market import MarketView
-from engine_proc.ports import OpenOrder, Plan, VenueTruth
+from engine_proc.ports import OPEN_TERMS, OpenOrder, Plan, VenueTruth
 from shared.records import FillRecord, OrderEvent
 
 _NO_FEE = Decimal(0)
@@ -21,6 +21,8 @@ class ReplayVenue:
     configuration the recorded fills belong to orders that do not exist; balances are still those of the record,
     because nobody can know what other quotes would have earned.
     """
+
+    terms = OPEN_TERMS
 
     def __init__(self, feed: ReplayFeed) -> None:
         self._feed = feed

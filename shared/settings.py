@@ -40,6 +40,9 @@ Bps = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
 BpsAboveZero = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 
 
+PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # no system call takes a NUL, and C would cut the text there
+
+
 class Section(BaseModel):
     """A block of settings: frozen, typed strictly, no unknown keys."""
 
@@ -221,6 +224,57 @@ class Paper(Section):
     object_reserve_base: Money = Decimal("0.2")
 
 
+ADDRESS = re.compile(r"r[1-9A-HJ-NP-Za-km-z]{24,34}")  # base58 in the ledger's alphabet; its checksum: `xrpl_wallet`
+WEBSOCKET = re.compile(r"wss?://[^\s/?#@]+(?:[/?][^\s#]*)?")
+
+
+class Xrpl(Section):
+    """The XRP Ledger: which nodes, which network, which account, and how orders are put on it."""
+
+    endpoints: tuple[str, ...] = Field(default=(), max_length=20, strict=False)
+    network_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    issuer: str = "rMxCKbEDwqr76QuheSUMdEGf4B9xJ8m5De"
+    account: str | None = None
+    seed_file: PathText | None = None
+    request_timeout_ms: Annotated[int, Field(ge=100, le=60_000)] = 5_000
+    liveness_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 20_000
+    backoff_ms: Annotated[int, Field(ge=10, le=60_000)] = 500
+    backoff_ms_max: Annotated[int, Field(ge=10, le=600_000)] = 30_000
+    expiration_ledgers: Annotated[int, Field(ge=8, le=1_000)] = 20
+    renew_ledgers: Annotated[int, Field(ge=4, le=900)] = 8
+    last_ledger_offset: Annotated[int, Field(ge=2, le=20)] = 4
+    fee_drops_max: Annotated[int, Field(ge=10, le=100_000)] = 100
+    source_tag: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    tickets: Annotated[int, Field(ge=0, le=200)] = 0
+    settle_ledgers: Annotated[int, Field(ge=4, le=100)] = 12
+
+    @field_validator("endpoints")
+    @classmethod
+    def _websockets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for endpoint in value:
+            if not WEBSOCKET.fullmatch(endpoint):
+                raise ValueError(f"{endpoint!r} is not an address of the form wss://HOST[:PORT][/PATH]")
+        return value
+
+    @field_validator("issuer", "account")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and not ADDRESS.fullmatch(value):
+            raise ValueError(f"{value!r} is not an address of the ledger (r...)")
+        return value
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Xrpl:
+        if self.backoff_ms > self.backoff_ms_max:
+            raise ValueError(f"backoff_ms: {self.backoff_ms} must not be above backoff_ms_max {self.backoff_ms_max}")
+        if self.renew_ledgers + self.last_ledger_offset > self.expiration_ledgers:
+            raise ValueError(
+                f"renew_ledgers: {self.renew_ledgers} and last_ledger_offset {self.last_ledger_offset} together must "
+                f"not be above expiration_ledgers {self.expiration_ledgers}: an order would be due again at once"
+            )
+        return self
+
+
 class Execution(Section):
     """Where orders go."""
 
@@ -240,9 +294,6 @@ class Reconcile(Section):
 
 def _default_endpoint() -> str:
     return "tcp://127.0.0.1:47401" if sys.platform == "win32" else "ipc://data/run/telemetry.sock"
-
-
-PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # no system call takes a NUL, and C would cut the text there
 
 
 class Telemetry(Section):
@@ -296,7 +347,25 @@ class Config(Section):
     gate: Gate = Gate()
     execution: Execution = Execution()
     reconcile: Reconcile = Reconcile()
+    xrpl: Xrpl = Xrpl()
     telemetry: Telemetry = Field(default_factory=Telemetry)
+
+    @model_validator(mode="after")
+    def _the_ledger_is_named(self) -> Config:
+        live, xrpl = self.execution.venue == "xrpl", self.xrpl
+        if live and self.market.feed != "xrpl":
+            raise ValueError(f"market.feed: {self.market.feed} prices nothing for execution.venue xrpl; use feed xrpl")
+        if self.market.feed == "xrpl" and not xrpl.endpoints:
+            raise ValueError("xrpl.endpoints: feed is `xrpl`, so this must name at least one node, such as wss://HOST")
+        if live and xrpl.account is None:
+            raise ValueError("xrpl.account: venue is `xrpl`, so this must name the account that trades")
+        if live and not self.market.pair.startswith("XRP/"):
+            raise ValueError(f"market.pair: {self.market.pair}: venue xrpl trades XRP/..., as fees are paid in XRP")
+        if live and self.xrpl.account == self.xrpl.issuer:
+            raise ValueError("xrpl.account: the issuer of the currency cannot be its own market maker here")
+        if live and self.strategy.quote.size_quantum % Decimal("0.000001"):
+            raise ValueError("strategy.quote.size_quantum: the ledger counts XRP in drops; use a multiple of 0.000001")
+        return self
 
     @model_validator(mode="after")
     def _levels_pass_the_gate(self) -> Config:

@@ -14,7 +14,15 @@ PACKAGES = ("shared", "engine_proc", "telemetry_proc")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # Composition: the only places that may know clocks, chance and concrete classes.
-COMPOSITION = ("shared/clock.py", "*/app.py", "*/__main__.py", "engine_proc/cli*.py", "telemetry_proc/cli_*.py")
+COMPOSITION = (
+    "shared/clock.py",
+    "*/app.py",
+    "*/__main__.py",
+    "engine_proc/edges.py",
+    "engine_proc/live.py",
+    "engine_proc/cli*.py",
+    "telemetry_proc/cli_*.py",
+)
 # The replay command compares what one journal fed the engine with what came out again: three files, one feature.
 REPLAY = {("engine_proc/replay.py", "feed_replay"), ("engine_proc/venue_replay.py", "feed_replay")}
 

@@ -42,7 +42,8 @@ def reason(wanted: Intent, **seen) -> str | None:
 
 def test_given_the_checks_then_their_order_is_as_listed() -> None:
     assert [check.__name__ for check in CHECKS] == [
-        "mode_allows", "data_is_fresh", "price_in_collar", "price_does_not_cross", "size_in_bounds",
+        "mode_allows", "venue_takes_orders", "data_is_fresh", "price_in_collar", "price_does_not_cross",
+        "size_in_bounds",
         "notional_in_bounds", "position_in_bounds", "reserve_is_kept", "rate_is_kept",
     ]  # fmt: skip
 

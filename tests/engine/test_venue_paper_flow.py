@@ -74,6 +74,11 @@ class TestQueue:
         assert filled(venue.reports(view(sold(1.303, 60.0), bids=bids, asks=asks, age_ms=age_ms)), "b1") == 60
 
 
+def sold_at_average(price: float) -> float:
+    """What a seller gives the pool until the average of what it pays has come down to a price."""
+    return POOL.quote / price - POOL.base / (1 - POOL.fee)
+
+
 class TestPoolFlow:
     """Our quotes stand inside or outside the pool's 1.3015 / 1.3085."""
 
@@ -88,10 +93,10 @@ class TestPoolFlow:
         venue = venue_with(order("b1", "bid", "1.30100", "2000.00"), market=view(bids=()))
         flow = sold_to_pool(POOL, 900.0)
         reports = venue.reports(view(flow, bids=()))
-        beyond = flow.pool_after.base_sold_beyond(1.301)
 
-        assert 0 < beyond < 900
-        assert filled(reports, "b1") == whole_drops(beyond)
+        before_us = whole_drops(sold_at_average(1.301))
+        assert 0 < before_us < 900
+        assert filled(reports, "b1") == 900 - before_us
 
     def test_given_a_bid_below_the_pools_when_the_pool_stays_above_it_then_nothing_reaches_us(self) -> None:
         venue = venue_with(order("b1", "bid", "1.30100"), market=view(bids=()))
@@ -106,4 +111,4 @@ class TestPoolFlow:
         reports = venue.reports(view(flow, bids=()))
 
         assert filled(reports, "high") == 50
-        assert filled(reports, "low") == whole_drops(flow.pool_after.base_sold_beyond(1.3014)) - 50
+        assert filled(reports, "low") == 600 - whole_drops(sold_at_average(1.3014)) - 50

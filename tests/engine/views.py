@@ -7,6 +7,7 @@ from decimal import Decimal
 from engine_proc.gate import Limits, Sight
 from engine_proc.holdings import Holdings, Order, OrderState
 from engine_proc.market import AmmPool, Level, MarketView, look
+from engine_proc.ports import OPEN_TERMS, Terms
 from engine_proc.strategy import Intent
 from shared.records import Mode, Side
 from shared.settings import Gate
@@ -76,6 +77,7 @@ def sight(
     held: Holdings | None = None,
     recent_submits: int = 0,
     requote_tolerance_bps: float = 0.0,
+    terms: Terms = OPEN_TERMS,
     **limits: object,
 ) -> Sight:
     """A gate's sight with wide limits; each test narrows the one it is about."""
@@ -92,4 +94,4 @@ def sight(
         "submits_per_window_max": 10**6,
     }
     limits_seen = Limits.of(Gate.model_validate(wide | limits), requote_tolerance_bps)
-    return Sight(mode, view or market(), held or holdings(), limits_seen, recent_submits)
+    return Sight(mode, view or market(), held or holdings(), limits_seen, recent_submits, terms)

@@ -15,7 +15,7 @@ from random import Random
 from engine_proc.feed_sim import SimFeed
 from engine_proc.holdings import Report
 from engine_proc.market import MarketView
-from engine_proc.ports import Plan, VenueTruth, VenueUnreachable
+from engine_proc.ports import OPEN_TERMS, Plan, VenueTruth, VenueUnreachable
 from engine_proc.venue_paper import PaperVenue
 from shared.settings import Config
 from tests.sim.chance import Chance, EngineCrash
@@ -71,6 +71,8 @@ class Exchange:
 
 class Connection:
     """Answers `ports.Venue` for one session. `may_submit` is asked before the venue hears of a plan."""
+
+    terms = OPEN_TERMS
 
     def __init__(self, exchange: Exchange, may_submit: Callable[[Plan], None]) -> None:
         self._exchange = exchange

@@ -1,0 +1,62 @@
+"""Which executions are on record already, so that a venue that reads a ledger again does not report them twice.
+
+A live venue moves its mark "read up to this ledger" once the engine has put on record what it read. A crash in between
+leaves fills in the journal that the next session will come across again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from shared.codec import read_record
+from shared.errors import JournalCorrupt, RecordUnreadable
+from shared.journal import SUFFIX, Damage, read_frames
+from shared.records import FillRecord, SessionClosed, SessionOpened
+
+
+def recorded_trades(journal_dir: Path, account: str) -> frozenset[str]:
+    """Trade ids in the account's live journals, from the newest back to its last session that was closed in order.
+
+    Further back nothing can be read again: a session that closes moves the mark for the last time. A damaged journal
+    is read as far as it goes, and is no end to the search; nor is one of a session on paper, or of another account.
+    """
+    trades: set[str] = set()
+    for path in sorted(journal_dir.glob(f"*{SUFFIX}"), reverse=True):
+        if _collect(path, account, trades):
+            break
+    return frozenset(trades)
+
+
+def _collect(path: Path, account: str, trades: set[str]) -> bool:
+    """Add the trade ids of one journal; whether it is one of this account that was closed in order."""
+    closed = False
+    try:
+        for frame in read_frames(path):
+            if isinstance(frame, Damage) or not _is_asked_for(frame.payload):
+                continue
+            _, record = read_record(frame.payload)
+            if isinstance(record, SessionOpened):
+                if record.venue_mode != "live" or _account(record.config_json) != account:
+                    return False
+            elif isinstance(record, FillRecord):
+                trades.add(record.trade_id)
+            elif isinstance(record, SessionClosed):
+                closed = True
+    except (OSError, JournalCorrupt, RecordUnreadable):
+        return False  # what the latch makes of such a journal is its own affair; here it just proves nothing
+    return closed
+
+
+def _is_asked_for(payload: bytes) -> bool:
+    """A cheap look at where the kind stands in the wire format, so that a long journal is read in a moment."""
+    head = payload[:24]
+    return any(kind in head for kind in (b"fill", b"session_opened", b"session_closed"))
+
+
+def _account(config_json: str) -> object:
+    """The account that a session traded with; None if its configuration says none."""
+    try:
+        return json.loads(config_json)["xrpl"]["account"]
+    except (ValueError, LookupError, TypeError):
+        return None
