@@ -49,7 +49,7 @@ def market_side(config: Config, clock: Clock, stop: Stop, opened: ExitStack) -> 
     return feed, lambda: open_venue(config, pair, link, signer, clock, stop, opened)
 
 
-def open_venue(  # noqa: PLR0913 - what a venue consists of
+def open_venue(
     config: Config, pair: Pair, link: XrplLink, signer: Signer, clock: Clock, stop: Stop, opened: ExitStack
 ) -> Venue:
     """The ledger as a venue, with the log of what we submitted; the caller holds the engine's lock.

@@ -18,7 +18,7 @@ from typing import Protocol
 from shared.codec import encode
 from shared.errors import JournalUnwritable
 from shared.journal import JournalWriter
-from shared.records import BreakerEvent, ModeChanged, OrderEvent, Record, SessionClosed, SessionOpened
+from shared.records import BreakerEvent, FillRecord, ModeChanged, OrderEvent, Record, SessionClosed, SessionOpened
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Outbox:
         self._seq = 0
         self._journal = journal
         self._push = push
-        self._sync_kinds = _SYNC_ALWAYS | {OrderEvent} if sync_orders else _SYNC_ALWAYS
+        self._sync_kinds = _SYNC_ALWAYS | {OrderEvent, FillRecord} if sync_orders else _SYNC_ALWAYS
         self._waiting: deque[bytes] = deque()
         self._syncer = syncer
 

@@ -36,7 +36,7 @@ from engine_proc.xrpl_effects import effects_of
 from engine_proc.xrpl_market import DROPS_PER_XRP, LedgerUnreadable, Pair
 from engine_proc.xrpl_order_state import fate_of
 from engine_proc.xrpl_outcomes import fading, landing, name_of, never_placed
-from engine_proc.xrpl_ports import LEDGER_S, ClosedLedger, Link, NodeRefused, NodeUnreachable
+from engine_proc.xrpl_ports import LEDGER_S, ClosedLedger, Link, NodeRefused, NodeUnreachable, endpoint_name
 from engine_proc.xrpl_reads import OUT_OF_HISTORY, HistoryMissing, ListedOffer, read_fee, read_history
 from engine_proc.xrpl_standing import (
     Standing,
@@ -117,7 +117,8 @@ class XrplVenue:
         """
         ledger = self._link.await_ledger(0, self._settings.liveness_ms + self._settings.request_timeout_ms)
         if ledger is None:
-            raise KedgeError(f"xrpl.endpoints: no validated ledger from any of {', '.join(self._settings.endpoints)}")
+            asked = ", ".join(map(endpoint_name, self._settings.endpoints))
+            raise KedgeError(f"xrpl.endpoints: no validated ledger from any of {asked}")
         try:
             require_fit_to_trade(self._link, self._signer.account, self._pair, ledger, self._settings.network_id)
         except (NodeUnreachable, NodeRefused) as error:

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
@@ -23,7 +22,7 @@ from xrpl.models.exceptions import XRPLModelException
 from xrpl.models.requests import GenericRequest
 from xrpl.models.response import Response
 
-from engine_proc.xrpl_ports import NodeRefused, NodeUnreachable
+from engine_proc.xrpl_ports import NodeRefused, NodeUnreachable, endpoint_name
 
 CLOSING_S = 1.0  # how long a node may take to say goodbye
 
@@ -130,7 +129,7 @@ async def connected(
 
     At the end of the block nothing of it is left: no task, no socket.
     """
-    name = name_of(endpoint)
+    name = endpoint_name(endpoint)
     client = AsyncWebsocketClient(endpoint)
     try:
         async with asyncio.timeout(request_timeout_ms / 1000):
@@ -153,12 +152,6 @@ async def connected(
         await _end(reading)
         if not draining.cancelled():
             draining.result()  # an error in `on_message` is one of ours, and must not pass for the node's
-
-
-def name_of(endpoint: str) -> str:
-    """An endpoint as it may stand in a log: without path and user, in which providers keep their customers' keys."""
-    url = urlsplit(endpoint)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
 
 
 async def _drain(

@@ -15,7 +15,15 @@ from engine_proc import doctor_here
 from engine_proc.finding import Finding, as_json, text
 from engine_proc.market import MarketView
 from engine_proc.xrpl_market import DROPS_PER_XRP, LedgerUnreadable, pair_of, read_market
-from engine_proc.xrpl_ports import RIPPLE_EPOCH_UNIX_S, ClosedLedger, Link, NodeRefused, NodeUnreachable
+from engine_proc.xrpl_ports import (
+    RIPPLE_EPOCH_UNIX_S,
+    ClosedLedger,
+    Link,
+    NodeRefused,
+    NodeUnreachable,
+    endpoint_name,
+    in_step,
+)
 from engine_proc.xrpl_reads import (
     NO_TRANSFER_FEE,
     AccountState,
@@ -36,7 +44,6 @@ from shared.settings import Config
 
 __all__ = ["Finding", "as_json", "examine", "text"]
 
-SYNCED = frozenset({"full", "validating", "proposing"})
 CLOCK_SKEW_S_MAX = 30  # a close time is rounded to 10 s, and hearing of it takes a few more (XRPL.md A5)
 LEDGERS_A_DAY = 21_600  # at the nominal 4 s
 
@@ -80,7 +87,9 @@ def examine(
                 seen = _chart(config, link, clock)
         except (NodeUnreachable, NodeRefused, LedgerUnreadable, ConfigError) as error:
             remedy = "take it out of xrpl.endpoints, or try again if the network is down"
-            findings.append(Finding(f"node {endpoint}", ok=False, found=str(error) or "no answer", remedy=remedy))
+            findings.append(
+                Finding(f"node {endpoint_name(endpoint)}", ok=False, found=str(error) or "no answer", remedy=remedy)
+            )
         else:
             findings.append(_node(endpoint, seen))
             chart = chart or seen
@@ -138,12 +147,12 @@ def _there(read: Callable[[], Answer]) -> Answer | None:
 def _node(endpoint: str, chart: Chart) -> Finding:
     """Whether this node can carry a session: the right network, in sync, with the history to bridge a cut."""
     server, closed, xrpl = chart.server, chart.closed, chart.config.xrpl
-    name = f"node {endpoint}"
+    name = f"node {endpoint_name(endpoint)}"
     found = f"rippled {server.build_version}, network {server.network_id}, {server.state}, ledger {closed.ledger_index}"
     if server.network_id != xrpl.network_id:
         remedy = f"xrpl.network_id is {xrpl.network_id}: mend it, or take this node out"
         return Finding(name, ok=False, found=found, remedy=remedy)
-    if server.state not in SYNCED or server.amendment_blocked:
+    if not in_step(server.state, server.network_id) or server.amendment_blocked:
         blocked = ", amendment blocked" if server.amendment_blocked else ""
         return Finding(name, ok=False, found=found + blocked, remedy="wait until it is in sync, or take another node")
     bridge = xrpl.expiration_ledgers + xrpl.last_ledger_offset

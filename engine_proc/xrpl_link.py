@@ -18,15 +18,14 @@ from typing import Any
 from websockets.exceptions import WebSocketException
 
 from engine_proc.ports import Rng
-from engine_proc.xrpl_connection import Connection, connected, name_of
-from engine_proc.xrpl_ports import ClosedLedger, NodeRefused, NodeUnreachable
+from engine_proc.xrpl_connection import Connection, connected
+from engine_proc.xrpl_ports import ClosedLedger, NodeRefused, NodeUnreachable, endpoint_name, in_step
 from shared.clock import Clock
 from shared.errors import ConfigError
 from shared.stop import Stop
 
 _LOG = logging.getLogger(__name__)
 
-SYNCED = frozenset({"full", "validating", "proposing"})  # XRPL.md A5
 DOUBLINGS_MAX = 16
 ENDING_S = 5.0
 
@@ -220,7 +219,7 @@ class XrplLink:
         state = info.get("server_state")
         if info.get("amendment_blocked"):
             raise NodeUnreachable(f"{connection.name}: the server is amendment blocked")
-        if state is not None and state not in SYNCED:  # Clio has no such state: its ledgers must speak for it
+        if not in_step(state, network_id):
             raise NodeUnreachable(f"{connection.name}: the server is not in step with the network: {state}")
         validated = await connection.request({"command": "subscribe", "streams": ["ledger"]})
         self._connection = connection
@@ -282,7 +281,7 @@ class XrplLink:
         pause_ms = back_off_ms(self._failures, self._backoff_ms, self._backoff_ms_max, self._rng.random())
         self._failures += 1
         if why != self._trouble:
-            _LOG.warning("no connection: %s; next is %s", why, name_of(self._endpoints[0]))
+            _LOG.warning("no connection: %s; next is %s", why, endpoint_name(self._endpoints[0]))
         self._trouble = why
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_ms / 1000):

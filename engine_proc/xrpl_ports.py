@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 RIPPLE_EPOCH_UNIX_S = 946_684_800  # 2000-01-01: the ledger counts its seconds from there (XRPL.md A4)
 LEDGER_S = 4  # nominal seconds between two ledgers, for turning ledgers into an Expiration (XRPL.md A5)
+
+
+PRIVATE_NETWORK_MIN = 1025  # from this id on a network is nobody's but its operator's (XRPL.md A7)
+_IN_STEP = frozenset({"full", "validating", "proposing"})
+
+
+def endpoint_name(endpoint: str) -> str:
+    """An endpoint as it may stand in a log: without path and user, in which providers keep their customers' keys."""
+    url = urlsplit(endpoint)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+
+
+def in_step(server_state: str | None, network_id: int) -> bool:
+    """Whether a server follows its network, by its `server_state` (XRPL.md A5).
+
+    Clio says none: its ledgers speak for it. A server that stands alone is a whole network only on a private one.
+    """
+    if server_state == "standalone":
+        return network_id >= PRIVATE_NETWORK_MIN
+    return server_state is None or server_state in _IN_STEP
 
 
 class NodeUnreachable(Exception):

@@ -100,7 +100,7 @@ class Server(NamedTuple):
     """What a server says of itself. `validated_index` and `validated_age_s` are None while it has no such ledger."""
 
     network_id: int
-    state: str
+    state: str | None
     complete_ledgers: str
     validated_index: int | None
     validated_age_s: int | None
@@ -339,13 +339,13 @@ def read_server(link: Link) -> Server:
     where, info = answer.where, answer.object("info")
     validated = info.get("validated_ledger")
     known = Answer(where, info).object("closed_ledger" if validated is None else "validated_ledger")
-    for field in ("server_state", "complete_ledgers"):
-        if not isinstance(info.get(field), str):
+    for field, missing in (("server_state", True), ("complete_ledgers", False)):  # Clio says no state
+        if not (isinstance(info.get(field), str) or (missing and info.get(field) is None)):
             raise LedgerUnreadable(where, field, "text", info.get(field))
     return Server(
         # Mainnet's servers of old do not name their network.
         read_int({"network_id": 0} | info, "network_id", UINT32_MAX, where),
-        info["server_state"],
+        info.get("server_state"),
         info["complete_ledgers"],
         None if validated is None else read_int(known, "seq", UINT32_MAX, where),
         None if validated is None else read_int(known, "age", UINT32_MAX, where),

@@ -390,7 +390,7 @@ def test_given_a_kind_that_says_why_we_stopped_or_carries_money_then_synced_befo
 ) -> None:
     outbox, journal = counted(sync_orders=sync_orders)
     outbox.emit(EXAMPLES[kind])
-    at_once = kind in SYNCED_AT_ONCE or (sync_orders and kind == "order_event")
+    at_once = kind in SYNCED_AT_ONCE or (sync_orders and kind in ("order_event", "fill"))
     assert journal.at == ([(threading.current_thread().name, journal._journal.position)] if at_once else [])
 
 

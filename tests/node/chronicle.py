@@ -37,7 +37,7 @@ class Trade(NamedTuple):
 
 
 class Move(NamedTuple):
-    """What one transaction did to our balances by trading: the fee is apart, a deposit is not among these."""
+    """What one transaction did to our balances, the fee apart, and which of our offers it hit."""
 
     transaction: str
     ledger_index: int
@@ -86,7 +86,7 @@ class Chronicle:
         self.moves: dict[str, Move] = {}
         self.sent: list[Sent] = []
         self.transactions = 0
-        self.deposits: list[tuple[str, Decimal, Decimal]] = []
+        self.unexplained: list[Move] = []  # payments to us or from us, which nobody makes here
         self._drops = 0
         self._quote = Decimal(0)
         self._offers: dict[int, OpenOffer] = {}
@@ -165,10 +165,11 @@ class Chronicle:
             self.sent.append(Sent(transaction, index, kind, result, fee, fields))
         if not (base_moved or quote_moved):
             return
+        move = Move(transaction, index, base_moved, quote_moved, tuple(trades))
         if trades or (ours and fields["TransactionType"] == "OfferCreate"):
-            self.moves[transaction] = Move(transaction, index, base_moved, quote_moved, tuple(trades))
+            self.moves[transaction] = move
         else:
-            self.deposits.append((transaction, base_moved, quote_moved))
+            self.unexplained.append(move)
 
     def _account_root(self, change: str, node: Mapping[str, Any]) -> None:
         fields = node.get("NewFields" if change == "CreatedNode" else "FinalFields", {})

@@ -10,7 +10,7 @@ from xrpl.constants import CryptoAlgorithm
 from xrpl.core import keypairs
 from xrpl.core.binarycodec import encode, encode_for_signing
 
-from tests.node.console import Console, NodeGone
+from tests.node.console import Console
 
 CURRENCY = "524C555344000000000000000000000000000000"  # RLUSD
 GENESIS_SEED = "snoPBrXtMeMyMHUVTgbuqAfg1SUTb"  # `masterpassphrase`: who owns everything in a new standalone ledger
@@ -76,6 +76,3 @@ class Party:
     def tokens(self, amount: Decimal, issuer: str) -> dict[str, str]:
         """An amount of the issued currency as the ledger writes it."""
         return {"currency": CURRENCY, "issuer": issuer, "value": f"{amount.quantize(DIGITS).normalize():f}"}
-
-
-__all__ = ["CURRENCY", "FEE_DROPS", "GENESIS_SEED", "NodeGone", "Party", "seed_of", "xrp"]

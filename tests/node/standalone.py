@@ -61,7 +61,11 @@ def node_of(kind: str, directory: Path) -> Node:
 
 
 class StandaloneNode:
-    """A real node. Without a `program` it runs already, and goes on running when the proof is over."""
+    """A real node. Without a `program` it runs already, and goes on running when the proof is over.
+
+    How go-xrpl is started is the one thing here that only a run with it can prove: a node that does not come up fails
+    the proof, with its last word. One that was started by hand is reached by its address.
+    """
 
     can_be_killed = False
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from tests.e2e.pair import Process, starting_writer
-from tests.node.chronicle import Chronicle
+from tests.node.chronicle import Chronicle, OpenOffer
 from tests.node.console import Console, NodeGone
 from tests.node.home import LiveHome
 from tests.node.nodes import Node
@@ -20,7 +20,8 @@ from tests.node.stage import Stage
 
 RETURN_LEDGERS = 2  # so many ledgers after its death a process is started again
 RECOVERY_LEDGERS_MAX = 60
-FAULT_SHOWN_LINES = 25
+SHOWN_LINES_MAX = 25
+TRIPPED = "anchor_saturation_guard"
 
 
 class Failure(Exception):
@@ -95,12 +96,13 @@ class World:
                 raise
         self.ledgers += 1
         self._notice_deaths()
+        self._notice_drift()
 
-    def until(self, happened: Callable[[], bool], what: str, ledgers_max: int = RECOVERY_LEDGERS_MAX) -> int:
-        """Let ledgers pass until it has happened; how many that took."""
-        for passed in range(ledgers_max):
+    def until(self, happened: Callable[[], bool], what: str, ledgers_max: int = RECOVERY_LEDGERS_MAX) -> None:
+        """Let ledgers pass until it has happened. Raises `Failure` after so many in vain."""
+        for _ in range(ledgers_max):
             if happened():
-                return passed
+                return
             self.pass_ledger()
         raise Failure(f"{ledgers_max} ledgers later still not: {what}; {self.last_words()}")
 
@@ -111,7 +113,7 @@ class World:
     def nothing_rests(self) -> bool:
         return not self.live_offers()
 
-    def live_offers(self):
+    def live_offers(self) -> list[OpenOffer]:
         """Offers of ours that may still trade."""
         return list(self.chronicle.newest().live().values())
 
@@ -143,7 +145,7 @@ class World:
         if self._writer is not None:
             code = self._writer.stop()
             if code != 0:
-                raise Failure(f"the writer ended with {code}: {self._writer.lines[-FAULT_SHOWN_LINES:]}")
+                raise Failure(f"the writer ended with {code}: {self._writer.lines[-SHOWN_LINES_MAX:]}")
             self._writer.close()
             self._writer = None
 
@@ -195,7 +197,7 @@ class World:
         return not self._returns
 
     def last_words(self) -> str:
-        lines = self.engine_lines[-1][-FAULT_SHOWN_LINES:] if self.engine_lines else []
+        lines = self.engine_lines[-1][-SHOWN_LINES_MAX:] if self.engine_lines else []
         return "the engine's last words:\n  " + "\n  ".join(lines)
 
     # ----------------------------------------------------------------------------------------------- backstage
@@ -237,8 +239,14 @@ class World:
         for who, process in (("engine", self._engine), ("writer", self._writer)):
             if process is not None and who not in self._may_end and process.popen.poll() is not None:
                 process.ended()
-                said = "\n  ".join(process.lines[-FAULT_SHOWN_LINES:])
+                said = "\n  ".join(process.lines[-SHOWN_LINES_MAX:])
                 raise Failure(f"the {who} ended by itself with {process.popen.returncode}:\n  {said}")
+
+    def _notice_drift(self) -> None:
+        """The guard's trip is part of the proof; whatever else stops the engine's quoting has failed it."""
+        for line in self.engine_lines[-1] if self.engine_lines else ():
+            if ("-> DEGRADED" in line or "-> HALT" in line) and TRIPPED not in line:
+                raise Failure(f"{line}; {self.last_words()}")
 
     def _bury(self) -> None:
         for process in (self._engine, self._writer):

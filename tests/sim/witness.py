@@ -13,7 +13,7 @@ from engine_proc.outbox import Outbox
 from engine_proc.ports import Plan
 from shared.codec import encode
 from shared.journal import frame
-from shared.records import BreakerEvent, ModeChanged, OrderEvent, Record, SessionClosed, SessionOpened
+from shared.records import BreakerEvent, FillRecord, ModeChanged, OrderEvent, Record, SessionClosed, SessionOpened
 from tests.sim.clock import SimClock
 from tests.sim.disk import JournalFile
 
@@ -127,4 +127,4 @@ class Witness:
             assert kept, f"order {order.order_id} goes to the venue, and a power cut would take its record"
 
     def _is_synced(self, record: Record) -> bool:
-        return isinstance(record, SYNCED_KINDS) or (self._sync_orders and isinstance(record, OrderEvent))
+        return isinstance(record, SYNCED_KINDS) or (self._sync_orders and isinstance(record, OrderEvent | FillRecord))

@@ -61,7 +61,7 @@ def funds(entries: Mapping[Key, Entry], address: str, issue: Issue, fees: Fees, 
 
 def line_in(entries: Mapping[Key, Entry], holder: str, issue: Issue) -> Line | None:
     """As `line_of`, for any view of a ledger."""
-    return entries.get(line_key(holder, issue.issuer, issue.currency))  # type: ignore[return-value]
+    return entries.get(line_key(holder, issue.issuer, issue.currency))
 
 
 def globally_frozen(entries: Mapping[Key, Entry], issue: Issue) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tests.xrpl.ledger_amounts import (
     ZERO,
     Amount,
+    Issue,
     ceiling,
     floor,
     nearest,
@@ -80,7 +81,7 @@ def create_offer(state: State, transaction: dict[str, Any], scene: Scene) -> Out
         return Outcome(refusal)
     if "OfferSequence" in transaction:
         state.remove_offer(account, transaction["OfferSequence"])
-    gets, pays = _on_tick(state, gets, pays, sells=bool(flags & TF_SELL))
+    gets, pays = on_tick(gets, pays, _tick_size(state, gets.issue, pays.issue), sells=bool(flags & TF_SELL))
     if gets.value <= 0 or pays.value <= 0:
         return Outcome("tesSUCCESS")
     rate = rate_of(gets.value, pays.value)
@@ -137,14 +138,14 @@ def _next_number(state: State, transaction: dict[str, Any]) -> int:
     return sequence if "TicketSequence" in transaction else sequence - 1
 
 
-def _on_tick(state: State, gets: Amount, pays: Amount, *, sells: bool) -> tuple[Amount, Amount]:
-    """The amounts moved onto the issuers' tick, before anything is crossed; the kept side is what a sale sells."""
-    sizes = [
-        root.tick_size
-        for issue in (gets.issue, pays.issue)
-        if isinstance(root := state.entries.get(("account", issue.issuer)), Root) and root.tick_size
-    ]
-    digits = min(sizes, default=TICK_SIZE_MAX)
+def _tick_size(state: State, *issues: Issue) -> int:
+    """The coarsest tick that the issuers of two assets ask for, in digits."""
+    roots = (state.entries.get(("account", issue.issuer)) for issue in issues)
+    return min((root.tick_size for root in roots if isinstance(root, Root) and root.tick_size), default=TICK_SIZE_MAX)
+
+
+def on_tick(gets: Amount, pays: Amount, digits: int, *, sells: bool) -> tuple[Amount, Amount]:
+    """The amounts at a rate of so many digits, before anything is crossed. A sale keeps what it sells."""
     if digits >= TICK_SIZE_MAX:
         return gets, pays
     rate = rate_value(round_rate(rate_of(gets.value, pays.value), digits))

@@ -135,7 +135,7 @@ class State:
 
     def root(self, address: str) -> Root:
         """The account, which must exist."""
-        return self.entries["account", address]  # type: ignore[return-value]
+        return self.entries["account", address]
 
     def change_root(self, address: str, **changes: Any) -> None:
         """Change fields of an account."""
@@ -155,7 +155,7 @@ class State:
     def best(self, gets: Issue, pays: Issue) -> Offer | None:
         """The first offer of a book, whether or not it can be filled."""
         listed = self.books.get((gets, pays))
-        return self.entries[listed[0][2]] if listed else None  # type: ignore[return-value]
+        return self.entries[listed[0][2]] if listed else None
 
     def place(self, offer: Offer) -> None:
         """Put a new offer at the end of its rate."""
@@ -179,7 +179,7 @@ class State:
         else:
             self.entries[key] = entry
         if (was is None) != (entry is None):
-            self._index(key, entry or was, present=entry is not None)  # type: ignore[arg-type]
+            self._index(key, entry or was, present=entry is not None)
 
     def _index(self, key: Key, entry: Entry, *, present: bool) -> None:
         for owner in owners_of(entry):
@@ -221,7 +221,7 @@ def line_key(a: str, b: str, currency: str) -> Key:
 
 def line_of(entries: Entries, holder: str, issue: Issue) -> Line | None:
     """The trust line over which an account holds an issued currency."""
-    return entries.get(line_key(holder, issue.issuer, issue.currency))  # type: ignore[return-value]
+    return entries.get(line_key(holder, issue.issuer, issue.currency))
 
 
 def held(line: Line | None, holder: str) -> Decimal:
@@ -243,4 +243,4 @@ def has_flag(line: Line | None, account: str, flag: int) -> bool:
 
 def pool_of(entries: Entries, a: Issue, b: Issue) -> Pool | None:
     """The AMM between two assets."""
-    return entries.get(("pool", *sorted((a, b))))  # type: ignore[return-value]
+    return entries.get(("pool", *sorted((a, b))))

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xrpl.core.binarycodec import decode
 
 from tests.xrpl.ledger import Ledger
-from tests.xrpl.ledger_amounts import Issue, read_amount
+from tests.xrpl.ledger_amounts import Amount, Issue, rate_of, read_amount
 from tests.xrpl.ledger_funds import Fees
+from tests.xrpl.ledger_metadata import book_directory, index_of
+from tests.xrpl.ledger_offers import TF_SELL, on_tick
 from tests.xrpl.ledger_rules import Applied, Moment, apply_transaction
-from tests.xrpl.ledger_seed import entries_before, impose, put, told
+from tests.xrpl.ledger_seed import entries_before, entry_of, impose, nodes_of, put, told
 from tests.xrpl.ledger_state import Line, Offer, Root, State, line_key, line_of
 
 ROOT = Path(__file__).parents[2]
@@ -152,3 +155,36 @@ def created_pool(meta: dict[str, Any]) -> tuple[Any, ...]:
     creator = [effect for effect in told(meta).values() if effect[0] == "ModifiedNode"]
     (pool,) = [fields for kind, entry, fields, _ in told(meta).values() if entry == "AMM"]
     return creator, pool["LPTokenBalance"]["value"], pool["LPTokenBalance"]["currency"], pool["TradingFee"]
+
+
+@pytest.mark.parametrize("ledger_index", [104552600, 104552601])
+def test_given_mainnet_metadata_when_entries_are_named_then_indexes_and_book_directories_are_mainnets(
+    ledger_index: int,
+) -> None:
+    path = RECORDINGS.parent / "mainnet" / f"ledger_{ledger_index}_blobs.json"
+    if not path.exists():
+        pytest.skip("no mainnet ledgers here")
+    named: Counter[str] = Counter()
+    for raw in json.loads(path.read_text(encoding="utf-8"))["transactions"]:
+        transaction, meta = decode(raw["tx_blob"]), decode(raw["meta_blob"])
+        for kind, node in nodes_of(meta):
+            fields = node.get("NewFields") or node.get("FinalFields") or {}
+            if node["LedgerEntryType"] not in ("AccountRoot", "RippleState", "Offer") or not fields:
+                continue
+            key, entry = entry_of(node["LedgerEntryType"], fields)
+            assert index_of(key) == node["LedgerIndex"]
+            named[node["LedgerEntryType"]] += 1
+            if isinstance(entry, Offer) and kind == "CreatedNode":
+                gets, pays = read_amount(transaction["TakerGets"]), read_amount(transaction["TakerPays"])
+                rates = [rate_of_offer(gets, pays, digits, transaction.get("Flags", 0)) for digits in range(3, 17)]
+                directories = [book_directory(gets.issue, pays.issue, rate) for rate in rates]
+                assert fields["BookDirectory"] in directories
+                named["placed"] += 1
+                named["as it was sent"] += fields["BookDirectory"] == directories[-1]
+    assert min(named.values()) > 10
+
+
+def rate_of_offer(gets: Amount, pays: Amount, digits: int, flags: int) -> int:
+    """The rate at which an offer rests if its issuers' tick has so many digits; 16 is no tick."""
+    gets, pays = on_tick(gets, pays, digits, sells=bool(flags & TF_SELL))
+    return rate_of(gets.value, pays.value)

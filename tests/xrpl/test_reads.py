@@ -454,7 +454,7 @@ def test_given_a_server_without_a_validated_ledger_when_it_is_asked_then_it_says
         {"load_factor": 0},
         {"load_factor": "1"},
         {"network_id": "1"},
-        {"server_state": None},
+        {"server_state": 7},
         {"complete_ledgers": 7},
         {"validated_ledger": None},
         {"validated_ledger": SEEN | {"base_fee_xrp": 1e-07}},
@@ -509,3 +509,9 @@ def test_given_any_set_of_ledgers_when_written_as_ranges_then_has_ledgers_agrees
     written = ",".join(f"{begin}-{end}" if begin < end else str(begin) for begin, end in zip(begins, ends, strict=True))
 
     assert has_ledgers(written, first, first + more) == (set(range(first, first + more + 1)) <= held)
+
+
+def test_given_a_server_that_says_no_state_then_it_has_none_and_all_else_is_read() -> None:
+    server = read_server(Answers(server_info={"info": {"complete_ledgers": "2-16", "validated_ledger": SEEN}}).link)
+
+    assert (server.state, server.complete_ledgers) == (None, "2-16")

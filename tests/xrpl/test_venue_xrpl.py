@@ -223,6 +223,22 @@ def test_given_a_payment_of_others_when_it_passes_through_our_offer_then_it_is_a
     book.agrees_with_truth()
 
 
+def test_given_funds_that_run_out_when_a_taker_comes_then_the_fill_is_told_and_the_rest_is_gone(stage, book):
+    book.send(place=[order("b1")])
+    book.settle()
+    left = usd(stage.venue.truth().quote - 100)
+    payment = {"TransactionType": "Payment", "Account": ADDRESS, "Destination": ISSUER.address, "Amount": left}
+    assert stage.book.apply(payment) == "tesSUCCESS"
+    stage.ledger()
+    reports = stage.ledger(sold=((1.302, 200.0),))
+
+    (fill,) = fills(reports)
+    assert (fill.order_id, fill.quote) == ("b1", 100)
+    assert fill.base < SIZE
+    assert outcomes(reports, "b1") == [("cancelled", "unfunded")]
+    assert stage.venue.truth() == (stage.venue.truth().base, 0, {})
+
+
 # Terms
 
 
@@ -358,7 +374,7 @@ def test_given_an_issuer_that_bars_us_when_preparing_then_one_line_says_how(tmp_
 
 
 def test_given_no_trust_line_when_preparing_then_that_is_said(tmp_path):
-    with VenueStage(tmp_path, network_without_line()) as stage, pytest.raises(KedgeError, match="NO_TRUST_LINE"):
+    with VenueStage(tmp_path, network(our_usd=None)) as stage, pytest.raises(KedgeError, match="NO_TRUST_LINE"):
         stage.venue.prepare()
 
 
@@ -366,18 +382,3 @@ def test_given_an_account_that_nobody_funded_when_preparing_then_it_is_named(tmp
     nobody = f"xrpl.account: {ADDRESS} does not exist"
     with VenueStage(tmp_path, Ledger(network_id=63456)) as stage, pytest.raises(ConfigError, match=nobody):
         stage.venue.prepare()
-
-
-def network_without_line():
-    ledger = network()
-    left = {
-        "TransactionType": "Payment",
-        "Account": ADDRESS,
-        "Destination": ISSUER.address,
-        "Amount": usd(Decimal(13_000)),
-    }
-    assert ledger.apply(left) == "tesSUCCESS"
-    shut = {"TransactionType": "TrustSet", "Account": ADDRESS, "LimitAmount": usd(Decimal(0))}
-    assert ledger.apply(shut) == "tesSUCCESS"
-    ledger.close()
-    return ledger

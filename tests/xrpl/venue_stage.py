@@ -37,15 +37,16 @@ VIEW = look(ts_ns=1, ledger_index=None, bids=(), asks=(), amm=None, stale_after_
 Ladder = Sequence[tuple[float, float]]
 
 
-def network(*, our_xrp: int = 10_000, our_usd: int = 13_000) -> Ledger:
-    """A ledger with a public that is rich, and with our account."""
+def network(*, our_xrp: int = 10_000, our_usd: int | None = 13_000) -> Ledger:
+    """A ledger with a public that is rich, and with our account; None: it has no trust line."""
     ledger = Ledger(network_id=NETWORK)
     for wallet, xrp in ((ISSUER, 1_000), (PUBLIC, 1_000_000), (TAKER, 1_000_000), (OURS, our_xrp)):
         ledger.fund(wallet.address, xrp * DROPS_PER_XRP)
     ledger.close()
     for wallet, usd in ((PUBLIC, 1_000_000), (TAKER, 1_000_000), (OURS, our_usd)):
-        ledger.trust(wallet.address, ISSUER.address, "USD")
-        ledger.issue(ISSUER.address, wallet.address, "USD", Decimal(usd))
+        if usd is not None:
+            ledger.trust(wallet.address, ISSUER.address, "USD")
+            ledger.issue(ISSUER.address, wallet.address, "USD", Decimal(usd))
     ledger.close()
     return ledger
 
