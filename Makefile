@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed-from-lock
 SUPERVISED := $(BIN)/supervisorctl -c supervisor.conf
 
-.PHONY: help setup demo demo-sim run stop test lint bench worlds soak mutants lock clean
+.PHONY: help setup demo demo-sim run stop test lint test-ledger test-node bench worlds soak mutants lock clean
 
 help:            ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -55,6 +55,12 @@ test: setup      ## Everything that must hold: tests, lint, types, import contra
 
 lint: setup      ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+test-ledger: setup ## The pair through LEDGERS=300 of a ledger of our own, killed and cut off: differences must be 0
+	@$(BIN)/python -m tests.node --node double --ledgers $(or $(LEDGERS),300) --seed $(or $(SEED),1)
+
+test-node: setup ## The same on a real node, go-xrpl (needs Go; without it says so and skips)
+	@$(BIN)/python -m tests.node --node go-xrpl --ledgers $(or $(LEDGERS),300) --seed $(or $(SEED),1)
 
 bench: setup     ## Tick rate, writer rate, cost of syncing, sweep and report, measured here and now
 	@$(BIN)/python -m tests.bench.rates
