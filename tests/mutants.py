@@ -279,6 +279,103 @@ MUTANTS = (
         "int(self._best[:, -1].max())",
         SWEEP_AS_LIVE,
     ),
+    Mutant(
+        "live: sent first, on disk afterwards",
+        "engine_proc/venue_xrpl.py",
+        "        sent = self._on_disk(fresh)\n"
+        "        for submission, answer in zip(sent, submit_all(self._link, sent), strict=True):",
+        "        answers = submit_all(self._link, fresh)\n        sent = self._on_disk(fresh)\n"
+        "        for submission, answer in zip(sent, answers, strict=True):",
+        "tests/xrpl/test_venue_xrpl.py::test_given_an_order_when_a_node_hears_of_it_then_it_is_on_disk_already",
+    ),
+    Mutant(
+        "live: no answer is taken for a refusal",
+        "engine_proc/venue_xrpl.py",
+        'if answer is not None and fate_of(answer, submitted_before=False) == "FAILED":',
+        'if answer is None or fate_of(answer, submitted_before=False) == "FAILED":',
+        "tests/xrpl/test_venue_xrpl_faults.py::"
+        "test_given_an_answer_that_never_came_when_the_order_landed_anyway_or_not_then_it_rests_exactly_once",
+    ),
+    Mutant(
+        "live: nothing is submitted a second time",
+        "engine_proc/venue_xrpl.py",
+        "        if again:\n            submit_all",
+        "        if not again:\n            submit_all",
+        "tests/xrpl/test_venue_xrpl_faults.py::"
+        "test_given_a_transaction_lost_before_another_when_submitted_again_then_the_gap_is_closed_and_both_land",
+    ),
+    Mutant(
+        "live: given up in its very last ledger",
+        "engine_proc/xrpl_order_state.py",
+        "validated_index > submission.last_ledger",
+        "validated_index >= submission.last_ledger",
+        "tests/xrpl/test_order_state.py::"
+        "test_given_what_is_known_when_asked_then_the_end_is_certain_only_in_a_ledger_or_past_the_last_without_a_hole",
+    ),
+    Mutant(
+        "live: fills on record already are told again after a crash",
+        "engine_proc/xrpl_outcomes.py",
+        "[fill for fill in fills if fill.trade_id not in stretch.recorded]",
+        "list(fills)",
+        "tests/xrpl/test_outcomes.py::"
+        "test_given_a_fill_on_record_already_when_read_again_then_it_is_not_reported_but_the_offer_shrinks",
+    ),
+    Mutant(
+        "live: a ledger counts as read before the engine has recorded what it was told of it",
+        "engine_proc/venue_xrpl.py",
+        "        self._log.advance(index, settled=landed.settled, offers=landed.offers)\n",
+        "        self._log.advance(index, settled=landed.settled, offers=landed.offers)\n        self._log.confirm()\n",
+        "tests/xrpl/test_venue_xrpl_faults.py::"
+        "test_given_a_crash_around_putting_a_fill_on_record_when_started_again_then_it_is_told_exactly_once",
+    ),
+    Mutant(
+        "live: new orders go to a network dearer than the cap",
+        "engine_proc/venue_xrpl.py",
+        "FEE_ABOVE_CAP if self._fee_drops > self._settings.fee_drops_max else None",
+        "None",
+        "tests/xrpl/test_venue_xrpl.py::"
+        "test_given_load_above_the_cap_when_sent_then_new_orders_are_refused_and_cancels_go_at_the_cap",
+    ),
+    Mutant(
+        "live: an order that will end soon is kept",
+        "engine_proc/execution.py",
+        'return state == "pending"',
+        'return state in ("pending", "fading")',
+        "tests/engine/test_terms.py::"
+        "test_given_an_order_that_ends_soon_when_planned_then_it_is_replaced_at_the_same_price",
+    ),
+    Mutant(
+        "live: the gate does not ask on what terms the venue takes orders",
+        "engine_proc/gate.py",
+        'return None if refusal is None else f"VENUE_{refusal}"',
+        "return None",
+        "tests/engine/test_terms.py::"
+        "test_given_a_venue_that_refuses_when_active_then_every_intent_is_denied_with_its_code",
+    ),
+    Mutant(
+        "live: bids are rounded up, to the taker's favour",
+        "engine_proc/xrpl_offers.py",
+        "rounding=ROUND_FLOOR",
+        "rounding=ROUND_CEILING",
+        "tests/xrpl/test_offers.py::"
+        "test_given_any_order_when_written_then_its_price_is_never_worse_for_us_and_hardly_better",
+    ),
+    Mutant(
+        "live: a seed of another account signs",
+        "engine_proc/xrpl_wallet.py",
+        "if address == account:",
+        "if address:",
+        "tests/xrpl/test_wallet.py::"
+        "test_given_a_seed_of_another_account_when_a_signer_is_made_then_both_accounts_are_named_but_not_the_seed",
+    ),
+    Mutant(
+        "live: a server of another network is used",
+        "engine_proc/xrpl_link.py",
+        "if network_id != self._network_id:",
+        "if False:",
+        "tests/xrpl/test_link.py::"
+        "test_given_one_node_of_another_network_when_there_is_a_right_one_then_it_alone_is_left_out",
+    ),
 )
 
 
