@@ -36,7 +36,7 @@ from engine_proc.xrpl_effects import effects_of
 from engine_proc.xrpl_market import DROPS_PER_XRP, LedgerUnreadable, Pair
 from engine_proc.xrpl_order_state import fate_of
 from engine_proc.xrpl_outcomes import fading, landing, name_of, never_placed
-from engine_proc.xrpl_ports import LEDGER_S, ClosedLedger, Link, NodeRefused, NodeUnreachable, endpoint_name
+from engine_proc.xrpl_ports import LEDGER_S, ClosedLedger, Link, NodeRefused, NodeUnreachable
 from engine_proc.xrpl_reads import OUT_OF_HISTORY, HistoryMissing, ListedOffer, read_fee, read_history
 from engine_proc.xrpl_standing import (
     Standing,
@@ -52,6 +52,7 @@ from shared.clock import Clock
 from shared.errors import ConfigError, JournalUnwritable, KedgeError
 from shared.settings import Xrpl
 from shared.stop import Stop
+from shared.xrpl_text import endpoint_name
 
 log = logging.getLogger(__name__)
 

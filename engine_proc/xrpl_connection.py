@@ -22,7 +22,8 @@ from xrpl.models.exceptions import XRPLModelException
 from xrpl.models.requests import GenericRequest
 from xrpl.models.response import Response
 
-from engine_proc.xrpl_ports import NodeRefused, NodeUnreachable, endpoint_name
+from engine_proc.xrpl_ports import NodeRefused, NodeUnreachable
+from shared.xrpl_text import endpoint_name
 
 CLOSING_S = 1.0  # how long a node may take to say goodbye
 

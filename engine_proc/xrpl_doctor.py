@@ -21,7 +21,6 @@ from engine_proc.xrpl_ports import (
     Link,
     NodeRefused,
     NodeUnreachable,
-    endpoint_name,
     in_step,
 )
 from engine_proc.xrpl_reads import (
@@ -41,6 +40,7 @@ from engine_proc.xrpl_standing import TICK_SIZE_MIN, fee_needed_drops
 from shared.clock import Clock
 from shared.errors import ConfigError, KedgeError
 from shared.settings import Config
+from shared.xrpl_text import endpoint_name
 
 __all__ = ["Finding", "as_json", "examine", "text"]
 

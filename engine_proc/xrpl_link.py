@@ -19,10 +19,11 @@ from websockets.exceptions import WebSocketException
 
 from engine_proc.ports import Rng
 from engine_proc.xrpl_connection import Connection, connected
-from engine_proc.xrpl_ports import ClosedLedger, NodeRefused, NodeUnreachable, endpoint_name, in_step
+from engine_proc.xrpl_ports import ClosedLedger, NodeRefused, NodeUnreachable, in_step
 from shared.clock import Clock
 from shared.errors import ConfigError
 from shared.stop import Stop
+from shared.xrpl_text import endpoint_name
 
 _LOG = logging.getLogger(__name__)
 

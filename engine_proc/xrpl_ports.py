@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 RIPPLE_EPOCH_UNIX_S = 946_684_800  # 2000-01-01: the ledger counts its seconds from there (XRPL.md A4)
 LEDGER_S = 4  # nominal seconds between two ledgers, for turning ledgers into an Expiration (XRPL.md A5)
@@ -12,12 +11,6 @@ LEDGER_S = 4  # nominal seconds between two ledgers, for turning ledgers into an
 
 PRIVATE_NETWORK_MIN = 1025  # from this id on a network is nobody's but its operator's (XRPL.md A7)
 _IN_STEP = frozenset({"full", "validating", "proposing"})
-
-
-def endpoint_name(endpoint: str) -> str:
-    """An endpoint as it may stand in a log: without path and user, in which providers keep their customers' keys."""
-    url = urlsplit(endpoint)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
 
 
 def in_step(server_state: str | None, network_id: int) -> bool:

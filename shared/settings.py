@@ -10,9 +10,10 @@ import sys
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from shared.saturation import Thresholds
+from shared.xrpl_text import ADDRESS, WEBSOCKET, endpoint_name, refuse_seed
 
 IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
 # The whole address, not a prefix: tcp://127.example.com is a name, and ZeroMQ reads tcp://127.0.0.1;HOST as two ends.
@@ -224,10 +225,6 @@ class Paper(Section):
     object_reserve_base: Money = Decimal("0.2")
 
 
-ADDRESS = re.compile(r"r[1-9A-HJ-NP-Za-km-z]{24,34}")  # base58 in the ledger's alphabet; its checksum: `xrpl_wallet`
-WEBSOCKET = re.compile(r"wss?://[^\s/?#@]+(?:[/?][^\s#]*)?")
-
-
 class Xrpl(Section):
     """The XRP Ledger: which nodes, which network, which account, and how orders are put on it."""
 
@@ -251,16 +248,28 @@ class Xrpl(Section):
     @field_validator("endpoints")
     @classmethod
     def _websockets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for endpoint in value:
+        for number, endpoint in enumerate(value, 1):
             if not WEBSOCKET.fullmatch(endpoint):
-                raise ValueError(f"{endpoint!r} is not an address of the form wss://HOST[:PORT][/PATH]")
+                raise ValueError(f"number {number} is not an address of the form wss://HOST[:PORT][/PATH]")
         return value
+
+    @field_serializer("endpoints", when_used="json")
+    def _without_keys(self, value: tuple[str, ...]) -> list[str]:
+        return [endpoint_name(endpoint) for endpoint in value]
 
     @field_validator("issuer", "account")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
         if value is not None and not ADDRESS.fullmatch(value):
+            refuse_seed(value)
             raise ValueError(f"{value!r} is not an address of the ledger (r...)")
+        return value
+
+    @field_validator("seed_file")
+    @classmethod
+    def _a_file(cls, value: str | None) -> str | None:
+        if value is not None:
+            refuse_seed(value)
         return value
 
     @model_validator(mode="after")
