@@ -154,10 +154,16 @@ def halt(config_path: Path, overrides: tuple[str, ...], reason: str, timeout_s: 
 @engine.command("cancel-all")
 @cli.config_options
 @click.option("--every-pair", is_flag=True, help="Offers of the account in other pairs too.")
-@click.option("--timeout-s", default=120.0, show_default=True, help="How long to wait until the ledger lists none.")
+@click.option(
+    "--timeout-s",
+    type=click.IntRange(1, 86_400),
+    default=120,
+    show_default=True,
+    help="How long to wait until the ledger lists none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def cancel_all(
-    config_path: Path, overrides: tuple[str, ...], *, every_pair: bool, timeout_s: float, as_json: bool
+    config_path: Path, overrides: tuple[str, ...], *, every_pair: bool, timeout_s: int, as_json: bool
 ) -> None:
     """Take every open offer of the account off the ledger, and ask the ledger whether it is so.
 

@@ -65,6 +65,8 @@ def run_session(load: Callable[[], LoadedConfig], *, live: bool = False) -> None
             raise ConfigError(
                 "execution.venue: xrpl trades real money, which takes --live on the command line (or KEDGE_LIVE=1)"
             )
+        if live and mode != "live":
+            raise ConfigError(f"execution.venue: --live (or KEDGE_LIVE=1) asks for real money, and this is {mode}")
         feed, open_venue = edges.market_side(config, clock, stop, cleanup)
         journal_dir = Path(config.telemetry.journal_dir)
         if mode == "replay":  # trades nothing: the journals' past is not its own

@@ -24,6 +24,9 @@ WRITER_ANSWERS_MS = 2_000
 
 def examine(config: Config) -> Iterator[Finding]:
     """Whether a session could keep its record, and what stands in the way of its first quote."""
+    if config.execution.venue != "xrpl":
+        found = f"{config.execution.venue}: `run --live` refuses that"
+        yield Finding("venue", ok=False, found=found, remedy="execution.venue: xrpl, with market.feed: xrpl")
     journals = _journals(config)
     yield journals
     if journals.ok:

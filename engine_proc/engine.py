@@ -90,9 +90,11 @@ class Engine:
         if self.kill_switch is not None:
             self.obey(self.kill_switch, now_ns)
 
+        asked_ns = self.clock.now_ns()
         fills = self.take_reports(self.venue.reports(market), now_ns, market.mid)
         if self.reconciliation_is_due():
             self.reconcile(now_ns)
+        market = market.older_by(self.clock.now_ns() - asked_ns)  # a slow venue: what is decided now is decided on it
 
         held = self.holdings
         proposal = self.strategy.calculate_quote(market, held)
@@ -138,14 +140,16 @@ class Engine:
     def take_reports(self, reports: Sequence[Report], now_ns: int, mid: float | None) -> int:
         """Apply what the venue says happened, put it on record, return the number of fills.
 
-        An acceptance, or that an order will end soon, changes holdings only; a replaced order has its end in the
-        record of the one that replaces it.
+        How an order stands that has not ended changes holdings only; a replaced order has its end in the record of the
+        one that replaces it.
         """
         fills = 0
         for number, report in enumerate(reports):
             if isinstance(report, Outcome):
                 order_id, result, reason, _ = report
-                if result == "accepted" or result == "fading" or reason == "replaced":  # noqa: PLR1714 - types follow it
+                if result == "accepted" or result == "pending" or result == "fading":  # noqa: PLR1714 - types follow it
+                    continue
+                if reason == "replaced":
                     continue
                 order = self.holdings.after(*reports[:number]).orders.get(order_id)
                 if order is not None:
@@ -356,7 +360,8 @@ class Engine:
         """Take every order off the venue and verify that with it. Returns the ids that may still be live.
 
         More than one round, because a replacement refused on the way brings back the order that it was to replace.
-        If the venue cannot be asked, every order we know of may be live, and others as well.
+        An order that is still on its way may yet land. If the venue cannot be asked, every order we know of may be
+        live, and others as well.
         """
         now_ns = self.clock.now_ns()
         for _ in range(WITHDRAWAL_ROUNDS_MAX):
@@ -365,6 +370,6 @@ class Engine:
             if not self.holdings.live_orders():
                 break
         try:
-            return tuple(self.venue.truth().orders)
+            return tuple({**self.venue.truth().orders, **self.holdings.orders})
         except VenueUnreachable:
             return (*self.holdings.orders, ANY_ORDER)

@@ -51,11 +51,12 @@ class Fill(NamedTuple):
 class Outcome(NamedTuple):
     """The venue reports what became of an order. `fee_base` is the network fee it charged, in base units.
 
-    `fading` means that it rests on but will end by itself soon, so that it should be replaced while it can be.
+    `pending` means that a cancel came to nothing while the order itself is still on its way. `fading` means that it
+    rests on but will end by itself soon, so that it should be replaced while it can be.
     """
 
     order_id: str
-    result: Literal["accepted", "fading", "cancelled", "rejected", "expired"]
+    result: Literal["accepted", "pending", "fading", "cancelled", "rejected", "expired"]
     reason: str | None
     fee_base: Decimal
 
@@ -105,6 +106,9 @@ class Holdings(NamedTuple):
                     continue
                 if result == "accepted":  # also of one whose cancel failed: it rests on, and may be cancelled again
                     orders[order_id] = order.now("resting")
+                    continue
+                if result == "pending":
+                    orders[order_id] = order.now("pending")
                     continue
                 if result == "fading":
                     if order.state == "resting":

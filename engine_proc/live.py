@@ -71,7 +71,12 @@ def open_venue(
         read_only=config.execution.dry_run,
     )
     opened.callback(venue.close)
-    venue.prepare()
+    try:
+        venue.prepare()
+    except KedgeError:
+        if stop.requested:
+            raise KedgeError("told to stop before the session began; nothing was signed") from None
+        raise
     return venue
 
 

@@ -79,6 +79,11 @@ class MarketView(NamedTuple):
     asks: tuple[Level, ...] = ()
     prints: tuple[Print, ...] = ()
 
+    def older_by(self, waited_ns: int) -> MarketView:
+        """The same view after a wait: its age counts, its status is what it was when it was made."""
+        waited_ms = waited_ns // 1_000_000
+        return self if waited_ms <= 0 else self._replace(age_ms=self.age_ms + waited_ms)
+
 
 def look(
     *,

@@ -18,8 +18,9 @@ from shared.records import FillRecord, SessionClosed, SessionOpened
 def recorded_trades(journal_dir: Path, account: str) -> frozenset[str]:
     """Trade ids in the account's live journals, from the newest back to its last session that was closed in order.
 
-    Further back nothing can be read again: a session that closes moves the mark for the last time. A damaged journal
-    is read as far as it goes, and is no end to the search; nor is one of a session on paper, or of another account.
+    Further back nothing can be read again: a session that closes moves the mark for the last time. No end to the search
+    is a damaged journal, which is read as far as it goes, nor that of a session on paper, of another account, or
+    without a tick: where the venue did not answer from the start, the mark is still where a crash before left it.
     """
     trades: set[str] = set()
     for path in sorted(journal_dir.glob(f"*{SUFFIX}"), reverse=True):
@@ -29,7 +30,7 @@ def recorded_trades(journal_dir: Path, account: str) -> frozenset[str]:
 
 
 def _collect(path: Path, account: str, trades: set[str]) -> bool:
-    """Add the trade ids of one journal; whether it is one of this account that was closed in order."""
+    """Add the trade ids of one journal; whether it is one of this account that was closed in order, after a tick."""
     closed = False
     try:
         for frame in read_frames(path):
@@ -42,7 +43,7 @@ def _collect(path: Path, account: str, trades: set[str]) -> bool:
             elif isinstance(record, FillRecord):
                 trades.add(record.trade_id)
             elif isinstance(record, SessionClosed):
-                closed = True
+                closed = record.ticks > 0
     except (OSError, JournalCorrupt, RecordUnreadable):
         return False  # what the latch makes of such a journal is its own affair; here it just proves nothing
     return closed

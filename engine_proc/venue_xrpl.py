@@ -269,7 +269,7 @@ class XrplVenue:
         """Number, sign, write to disk, send.
 
         While the venue refuses new orders they are rejected unsigned. Cancels go even then, at the capped fee, except
-        where nobody knows how the account stands: those are answered with the word that the order rests on.
+        where nobody knows how the account stands: those are answered with the word that the order is as it was.
         """
         self._confirm()
         if not (plan.replace or plan.place or plan.cancel):
@@ -277,7 +277,7 @@ class XrplVenue:
         assert not self._read_only, "a venue that only reads was asked to trade"
         refusal = self.terms.refusal
         if refusal is not None and refusal in BLIND:
-            self._said += [declined(step, refusal) for step in in_order(plan, ())]
+            self._said += [declined(step, refusal, self._under_way()) for step in in_order(plan, ())]
             return
         fresh, said = sign(plan, self._desk())
         self._said += said
@@ -286,7 +286,7 @@ class XrplVenue:
             if answer is not None and fate_of(answer, submitted_before=False) == "FAILED":
                 log.error("transaction %s (%s) is impossible: %s", submission.hash, submission.kind, answer)
                 self._failed[submission.hash] = submission
-                self._said += never_placed(submission, answer)
+                self._said += never_placed(submission, answer, self._under_way())
 
     def _desk(self) -> Desk:
         assert self._standing is not None, "whoever is not blind has seen the account"
@@ -316,7 +316,7 @@ class XrplVenue:
             cancels = [submission for submission in fresh if submission.kind == "cancel"]
             for submission in fresh:
                 if submission not in cancels:
-                    self._said += never_placed(submission, LOG_UNWRITABLE)
+                    self._said += never_placed(submission, LOG_UNWRITABLE, self._under_way())
             self._unlogged |= {submission.hash: submission for submission in cancels}
             return cancels
         return fresh

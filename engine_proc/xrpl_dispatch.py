@@ -16,7 +16,7 @@ from engine_proc.ports import Plan
 from engine_proc.xrpl_market import Pair
 from engine_proc.xrpl_numbers import Number, next_number, tickets_wanted
 from engine_proc.xrpl_offers import Header, Transaction, offer_cancel, offer_create, ticket_create
-from engine_proc.xrpl_outcomes import NO_FEE
+from engine_proc.xrpl_outcomes import NO_FEE, not_cancelled
 from engine_proc.xrpl_ports import LEDGER_S, Link, NodeRefused, NodeUnreachable
 from engine_proc.xrpl_standing import Standing
 from engine_proc.xrpl_submissions import OpenOffer, Submission
@@ -83,7 +83,7 @@ def sign(plan: Plan, desk: Desk) -> tuple[list[Submission], list[Report]]:
     """Every transaction of the plan, signed and in order, and what is said at once of the orders that have none.
 
     A fresh order takes along an expired offer that is still listed and locks a reserve. An order that cannot be placed
-    is rejected; of a cancel that cannot be sent it is said that the order rests on.
+    is rejected; of a cancel that cannot be sent it is said that the order is as it was.
     """
     numbers = _numbers_by_order(desk)
     leaving = {submission.target for submission in desk.under_way.values()}
@@ -97,9 +97,9 @@ def sign(plan: Plan, desk: Desk) -> tuple[list[Submission], list[Report]]:
         if step.kind == "cancel" and target is None:
             said.append(Outcome(order.order_id, "cancelled", "gone", NO_FEE))
         elif step.kind != "cancel" and desk.refusal is not None:
-            said.append(declined(step, desk.refusal))
+            said.append(declined(step, desk.refusal, desk.under_way))
         elif (number := _next_number(desk, signed, len(steps) - position)) is None:
-            said.append(declined(step, NO_NUMBER))
+            said.append(declined(step, NO_NUMBER, desk.under_way))
         elif step.kind == "cancel":
             assert target is not None
             signed.append(_signed(step.kind, order, target, None, offer_cancel(target, _header(number, desk)), desk))
@@ -113,9 +113,11 @@ def sign(plan: Plan, desk: Desk) -> tuple[list[Submission], list[Report]]:
     return signed, said
 
 
-def declined(step: Step, reason: str) -> Outcome:
-    """An order that is not placed, or one that rests on because its cancel cannot be sent."""
-    return Outcome(step.order.order_id, "accepted" if step.kind == "cancel" else "rejected", reason, NO_FEE)
+def declined(step: Step, reason: str, under_way: Mapping[str, Submission]) -> Outcome:
+    """An order that is not placed, or one that is as it was because its cancel cannot be sent."""
+    if step.kind == "cancel":
+        return not_cancelled(step.order.order_id, reason, under_way)
+    return Outcome(step.order.order_id, "rejected", reason, NO_FEE)
 
 
 def submit_all(link: Link, submissions: Sequence[Submission]) -> list[str | None]:
@@ -139,7 +141,7 @@ def _engine_result(submission: Submission, answer: dict[str, object] | NodeRefus
     if not isinstance(result, str):
         log.warning("transaction %s: an answer without an engine_result", submission.hash)
         return None
-    if not result.startswith("tes"):
+    if not result.startswith("tes") and result != "tefALREADY":  # which says that it is where it should be
         log.info("transaction %s (%s): %s for now", submission.hash, submission.kind, result)
     return result
 

@@ -85,11 +85,12 @@ def examine(
         try:
             with closing(open_link((endpoint,))) as link:
                 seen = _chart(config, link, clock)
-        except (NodeUnreachable, NodeRefused, LedgerUnreadable, ConfigError) as error:
+        except ConfigError as stranger:  # all that a link has against a configuration
+            remedy = f"xrpl.network_id is {config.xrpl.network_id}: mend it, or take this node out of xrpl.endpoints"
+            findings.append(_finding(f"node {endpoint_name(endpoint)}", str(stranger), remedy))
+        except (NodeUnreachable, NodeRefused, LedgerUnreadable) as error:
             remedy = "take it out of xrpl.endpoints, or try again if the network is down"
-            findings.append(
-                Finding(f"node {endpoint_name(endpoint)}", ok=False, found=str(error) or "no answer", remedy=remedy)
-            )
+            findings.append(_finding(f"node {endpoint_name(endpoint)}", str(error) or "no answer", remedy))
         else:
             findings.append(_node(endpoint, seen))
             chart = chart or seen

@@ -19,6 +19,7 @@ from websockets.exceptions import WebSocketException
 
 from engine_proc.ports import Rng
 from engine_proc.xrpl_connection import Connection, connected
+from engine_proc.xrpl_market import UINT32_MAX
 from engine_proc.xrpl_ports import ClosedLedger, NodeRefused, NodeUnreachable, in_step
 from shared.clock import Clock
 from shared.errors import ConfigError
@@ -29,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 DOUBLINGS_MAX = 16
 ENDING_S = 5.0
+LEAP_LEDGERS_MAX = 1_000  # by so many more than one a second no network gets ahead, whatever a server announces
 
 _LEDGER_NUMBERS = ("ledger_index", "ledger_time", "fee_base", "reserve_base", "reserve_inc")
 
@@ -265,7 +267,7 @@ class XrplLink:
     def _advance(self, message: Mapping[str, Any]) -> bool:
         """Whether this is a newer ledger than all before it, of whichever server."""
         ledger = closed_ledger(message, self._clock)
-        if ledger is None or (self._newest is not None and ledger.ledger_index <= self._newest.ledger_index):
+        if ledger is None or not follows(ledger, self._newest):
             return False
         self._newest = ledger
         self._ring()
@@ -302,10 +304,20 @@ def back_off_ms(failures: int, first_ms: int, longest_ms: int, chance: float) ->
     return min(first_ms * 2.0 ** min(failures, DOUBLINGS_MAX), longest_ms) * (1 + chance) / 2
 
 
+def follows(ledger: ClosedLedger, newest: ClosedLedger | None) -> bool:
+    """Whether a ledger is newer than the newest so far, and can be: one from nowhere would outdo all true ones."""
+    if newest is None:
+        return True
+    leap = ledger.ledger_index - newest.ledger_index
+    passed_s = (ledger.received_monotonic_ns - newest.received_monotonic_ns) / 1e9
+    return 0 < leap <= passed_s + LEAP_LEDGERS_MAX
+
+
 def closed_ledger(message: Mapping[str, Any], clock: Clock) -> ClosedLedger | None:
     """A `ledgerClosed` message, or the answer to its subscription (XRPL.md A4), arriving now; None if unreadable."""
     ledger_hash = message.get("ledger_hash")
-    if not isinstance(ledger_hash, str) or any(type(message.get(field)) is not int for field in _LEDGER_NUMBERS):
+    numbers = [message.get(field) for field in _LEDGER_NUMBERS]
+    if not isinstance(ledger_hash, str) or any(type(n) is not int or not 0 <= n <= UINT32_MAX for n in numbers):
         return None
     return ClosedLedger(
         ledger_index=message["ledger_index"],

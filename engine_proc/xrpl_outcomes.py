@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 NO_FEE = Decimal(0)
 
-_Result = Literal["accepted", "fading", "cancelled", "rejected", "expired"]
+_Result = Literal["accepted", "pending", "fading", "cancelled", "rejected", "expired"]
 
 
 class Landing(NamedTuple):
@@ -68,13 +68,23 @@ def landing(
     return Landing(tuple(stretch.reports), settled, changed)
 
 
-def never_placed(submission: Submission, reason: str) -> tuple[Report, ...]:
-    """A submission that never was and never will be in a ledger. A cancel that failed leaves its order resting."""
+def never_placed(submission: Submission, reason: str, pending: Mapping[str, Submission]) -> tuple[Report, ...]:
+    """A submission that never was and never will be in a ledger; `pending` is what else is under way."""
     order = submission.order
     if order is None:
         return ()
-    result: _Result = "accepted" if submission.kind == "cancel" else "rejected"
-    return (Outcome(order.order_id, result, reason, NO_FEE),)
+    if submission.kind == "cancel":
+        return (not_cancelled(order.order_id, reason, pending),)
+    return (Outcome(order.order_id, "rejected", reason, NO_FEE),)
+
+
+def not_cancelled(order_id: str, reason: str, pending: Mapping[str, Submission]) -> Outcome:
+    """A cancel that comes to nothing leaves its order as it was: resting, or still on its way to the ledger."""
+    on_its_way = any(
+        submission.order is not None and submission.order.order_id == order_id and submission.kind != "cancel"
+        for submission in pending.values()
+    )
+    return Outcome(order_id, "pending" if on_its_way else "accepted", reason, NO_FEE)
 
 
 def fading(
@@ -178,8 +188,10 @@ def _remove(number: int, why: str, submission: Submission | None, stretch: _Stre
     offer = stretch.offers.pop(number, None)
     if offer is None:
         return
-    if why == "requested" and submission is not None:
+    cancelled = submission.order if submission is not None and why == "requested" else None
+    if cancelled is not None and cancelled.order_id == offer.order_id:
         return  # the outcome of the cancel has said so
+    # A number that was never used goes to another order of ours, and a late cancel of the first takes that one.
     ended = why in ("expired", "unfunded") and offer.expiration is not None and offer.expiration <= stretch.close_time
     if ended:
         stretch.say(offer.order_id, "expired", None)
@@ -203,7 +215,7 @@ def _give_up(stretch: _Stretch, ledger_index: int) -> None:
     for submission in tuple(stretch.pending.values()):
         if is_final(submission, ledger_index, found=False, continuous=True):
             del stretch.pending[submission.hash]
-            stretch.reports += never_placed(submission, "LAST_LEDGER_PASSED")
+            stretch.reports += never_placed(submission, "LAST_LEDGER_PASSED", stretch.pending)
 
 
 def _expire(stretch: _Stretch) -> None:

@@ -369,7 +369,7 @@ def _drops(fields: dict[str, Any], field: str, where: str) -> int:
 
 def _load_factor(info: dict[str, Any], where: str) -> float:
     found = info.get("load_factor", 1)
-    if type(found) not in (int, float) or not found > 0:
+    if type(found) not in (int, float) or not 0 < found <= UINT32_MAX:  # which bounds what a fee is computed from
         raise LedgerUnreadable(where, "load_factor", "a number above zero", found)
     return float(found)
 

@@ -20,7 +20,7 @@ from engine_proc.xrpl_reads import (
     read_server,
     read_tickets,
 )
-from shared.errors import ConfigError, KedgeError
+from shared.errors import ConfigError, FailSafeStop
 
 TICK_SIZE_MIN = 6  # significant digits of a rate; coarser, and the ledger moves our prices by more than a tenth of a bp
 
@@ -82,15 +82,18 @@ def reserve_base(standing: Standing, fee_drops: int) -> Decimal:
 
 
 def fee_needed_drops(fee: NetworkFee) -> int:
-    """What a transaction must offer to stand in the very next ledger: never less than the base fee under load."""
-    return max(fee.open_ledger_drops, math.ceil(fee.base_drops * fee.load_factor))
+    """What a transaction must offer to stand in the very next ledger: never less than the base fee under load.
+
+    At least a drop: a network may ask for nothing, but a transaction of ours always offers something.
+    """
+    return max(fee.open_ledger_drops, math.ceil(fee.base_drops * fee.load_factor), 1)
 
 
 def require_fit_to_trade(link: Link, account: str, pair: Pair, ledger: ClosedLedger, network_id: int) -> None:
     """Everything about network, account and issuer that stands against a session.
 
-    Raises `ConfigError` where the configuration names something that is not there, `KedgeError` where the ledger bars
-    us, and what the reads raise.
+    Raises `ConfigError` where the configuration names something that is not there, `FailSafeStop` where the ledger bars
+    us (a supervisor that tried again and again would only be a burden to the node), and what the reads raise.
     """
     server = read_server(link)
     if server.network_id != network_id:
@@ -112,4 +115,4 @@ def require_fit_to_trade(link: Link, account: str, pair: Pair, ledger: ClosedLed
     barred = bar(Standing(ledger, account_state, issuer_state, ()))
     if barred is not None:
         currency, issuer = issued_of(pair)
-        raise KedgeError(f"{barred}: {_REMEDIES[barred].format(currency=currency, issuer=issuer)}")
+        raise FailSafeStop(f"{barred}: {_REMEDIES[barred].format(currency=currency, issuer=issuer)}")

@@ -10,10 +10,10 @@ import sys
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from shared.saturation import Thresholds
-from shared.xrpl_text import ADDRESS, WEBSOCKET, endpoint_name, refuse_seed
+from shared.xrpl_text import Address, Endpoint, no_seed
 
 IPC_PATH_BYTES_MAX = 100  # the kernel's limit is 107 on Linux and 103 on macOS
 # The whole address, not a prefix: tcp://127.example.com is a name, and ZeroMQ reads tcp://127.0.0.1;HOST as two ends.
@@ -228,11 +228,11 @@ class Paper(Section):
 class Xrpl(Section):
     """The XRP Ledger: which nodes, which network, which account, and how orders are put on it."""
 
-    endpoints: tuple[str, ...] = Field(default=(), max_length=20, strict=False)
+    endpoints: tuple[Endpoint, ...] = Field(default=(), max_length=20, strict=False)
     network_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    issuer: str = "rMxCKbEDwqr76QuheSUMdEGf4B9xJ8m5De"
-    account: str | None = None
-    seed_file: PathText | None = None
+    issuer: Address = "rMxCKbEDwqr76QuheSUMdEGf4B9xJ8m5De"
+    account: Address | None = None
+    seed_file: Annotated[PathText, AfterValidator(no_seed)] | None = None
     request_timeout_ms: Annotated[int, Field(ge=100, le=60_000)] = 5_000
     liveness_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 20_000
     backoff_ms: Annotated[int, Field(ge=10, le=60_000)] = 500
@@ -244,33 +244,6 @@ class Xrpl(Section):
     source_tag: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     tickets: Annotated[int, Field(ge=0, le=200)] = 0
     settle_ledgers: Annotated[int, Field(ge=4, le=100)] = 12
-
-    @field_validator("endpoints")
-    @classmethod
-    def _websockets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for number, endpoint in enumerate(value, 1):
-            if not WEBSOCKET.fullmatch(endpoint):
-                raise ValueError(f"number {number} is not an address of the form wss://HOST[:PORT][/PATH]")
-        return value
-
-    @field_serializer("endpoints", when_used="json")
-    def _without_keys(self, value: tuple[str, ...]) -> list[str]:
-        return [endpoint_name(endpoint) for endpoint in value]
-
-    @field_validator("issuer", "account")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None and not ADDRESS.fullmatch(value):
-            refuse_seed(value)
-            raise ValueError(f"{value!r} is not an address of the ledger (r...)")
-        return value
-
-    @field_validator("seed_file")
-    @classmethod
-    def _a_file(cls, value: str | None) -> str | None:
-        if value is not None:
-            refuse_seed(value)
-        return value
 
     @model_validator(mode="after")
     def _renewed_in_time(self) -> Xrpl:

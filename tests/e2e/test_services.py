@@ -93,6 +93,13 @@ def test_given_supervisors_file_when_read_then_nothing_in_it_needs_root():
                 assert value.startswith("%(here)s"), f"{section.name}: {key}: {value}"
 
 
+def test_given_the_engines_unit_when_read_then_the_word_live_and_the_seed_come_from_a_file_that_may_be_absent():
+    service = read(ROOT / "config" / "systemd" / "kedge-engine.service")["Service"]
+
+    assert service["EnvironmentFile"] == "-/etc/kedge/kedge.env"
+    assert "KEDGE_LIVE" not in service["ExecStart"]
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
 def test_given_the_units_with_this_checkouts_commands_when_systemd_verifies_them_then_it_has_nothing_to_say(tmp_path):
     commands = str(Path(sys.executable).parent)

@@ -385,6 +385,26 @@ def test_given_a_venue_that_loses_cancels_when_closing_then_survivors_are_named(
     assert records.of(SessionClosed)[0].orders_surviving == 4
 
 
+class SlowerThanAnyWait(PaperVenue):
+    """A venue at which orders are still on their way when its `settle` has waited long enough."""
+
+    def submit(self, plan) -> None:
+        pass
+
+
+def test_given_orders_still_on_their_way_when_closing_then_they_may_survive_and_are_named() -> None:
+    settings_ = config()
+    quote = settings_.strategy.quote
+    venue = SlowerThanAnyWait(
+        settings_.execution.paper, price_quantum=quote.price_quantum, size_quantum=quote.size_quantum
+    )
+    made, records = engine(settings_, venue=venue)
+    made.tick(view(1))
+    survivors = made.close_session("SIGTERM")
+    assert sorted(survivors) == ["ask0-2", "ask1-4", "bid0-1", "bid1-3"]
+    assert records.of(SessionClosed)[0].orders_surviving == 4
+
+
 class RefusesOneReplacement(PaperVenue):
     """A venue that answers the first replacement it is sent with a tec: the old order stays live."""
 

@@ -66,6 +66,11 @@ def test_given_a_pending_order_when_accepted_then_it_rests_and_the_fee_is_paid()
     assert held == holdings("9.999988", "10", order("b"))
 
 
+def test_given_an_order_on_its_way_whose_cancel_came_to_nothing_then_it_is_pending_as_before() -> None:
+    held = holdings("10", "10", order("b", state="cancelling")).after(outcome("b", "pending"))
+    assert held == holdings("10", "10", order("b", state="pending"))
+
+
 @pytest.mark.parametrize("result", ["cancelled", "rejected", "expired"])
 @pytest.mark.parametrize("state", ["pending", "resting", "cancelling"])
 def test_given_an_order_when_it_ends_then_it_is_gone_and_the_fee_is_paid(result: str, state: str) -> None:

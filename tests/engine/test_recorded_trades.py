@@ -14,12 +14,14 @@ OURS, ANOTHER = "rOurs", "rAnother"
 FIRST, SECOND, THIRD = (f"20261120T14020{n}-aaaaaa" for n in range(3))
 
 
-def session(directory: Path, uid: str, *trades: str, closed: bool, account: str = OURS, mode: str = "live") -> Path:
+def session(
+    directory: Path, uid: str, *trades: str, closed: bool, account: str = OURS, mode: str = "live", ticks: int = 7
+) -> Path:
     document = json.dumps({"xrpl": {"account": account}})
     fills = [EXAMPLES["fill"]._replace(trade_id=trade) for trade in trades]
     records = [EXAMPLES["session_opened"]._replace(venue_mode=mode, config_json=document), EXAMPLES["tick"], *fills]
     if closed:
-        records.append(EXAMPLES["session_closed"])
+        records.append(EXAMPLES["session_closed"]._replace(ticks=ticks))
     writer = JournalWriter(journal_path(directory, uid))
     for seq, record in enumerate(records):
         writer.append(encode(uid, seq, record))
@@ -30,6 +32,15 @@ def session(directory: Path, uid: str, *trades: str, closed: bool, account: str 
 def test_given_no_journals_then_nothing_is_recorded(tmp_path: Path) -> None:
     assert recorded_trades(tmp_path, OURS) == frozenset()
     assert recorded_trades(tmp_path / "nowhere", OURS) == frozenset()
+
+
+def test_given_a_session_that_closed_before_it_had_read_the_ledger_then_the_one_before_it_is_read_as_well(
+    tmp_path: Path,
+) -> None:
+    session(tmp_path, FIRST, "crashed", closed=False)
+    session(tmp_path, SECOND, closed=True, ticks=0)  # the node had no answer, so the mark is where the crash left it
+
+    assert recorded_trades(tmp_path, OURS) == {"crashed"}
 
 
 def test_given_crashed_sessions_then_all_of_them_and_the_last_closed_one_are_read(tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ def test_given_a_server_whose_ledger_is_old_when_subscribed_then_that_one_is_not
 def test_given_any_fields_when_a_closed_ledger_is_read_then_it_is_whole_or_none(changes):
     message = BareLedger().close() | changes
     numbers = [message[field] for field in ("ledger_index", "ledger_time", "fee_base", "reserve_base", "reserve_inc")]
-    whole = all(type(number) is int for number in numbers) and isinstance(message["ledger_hash"], str)
+    whole = all(type(number) is int and 0 <= number < 2**32 for number in numbers) and isinstance(
+        message["ledger_hash"], str
+    )
 
     ledger = closed_ledger(message, SystemClock())
 

@@ -454,3 +454,23 @@ def test_given_any_fault_when_the_link_is_closed_in_the_midst_of_it_then_it_ends
 
         assert time.monotonic() - began < LONG_MS / 2000
         assert not link._thread.is_alive()
+
+
+@pytest.mark.parametrize("index", [3_000_000, 2**32 - 1, 10**20])
+def test_given_a_node_that_once_announces_a_ledger_from_nowhere_when_others_follow_then_they_are_not_outdone(index):
+    with FakeNode(BareLedger()) as node, link_to(node) as link:
+        await_connection(node, link)
+
+        node.publish({**node.run(node.backend.close), "ledger_index": index})
+
+        assert next_ledger(node, link) < index
+
+
+def test_given_an_outage_when_it_ends_then_the_ledgers_that_closed_meanwhile_are_no_leap():
+    bare = BareLedger()
+    with FakeNode(bare) as node, link_to(node) as link:
+        await_connection(node, link)
+
+        bare.ledger_index += 900  # an hour's
+
+        next_ledger(node, link)

@@ -134,6 +134,17 @@ def test_given_a_cancel_that_overtook_its_order_when_landed_then_only_its_fee_is
     assert landed.settled == ("HASH7",)  # the order may still land, and is told then
 
 
+def test_given_a_late_cancel_whose_number_another_order_got_when_landed_then_that_one_is_told_to_be_gone():
+    done = effect("HASH9", number=9, removed=(Removal(7, "requested"),))
+    landed = land(done, pending=[sent("cancel", order("bid0-1"), number=9, target=7)], offers={7: resting("bid0-2")})
+
+    assert landed.reports == (
+        Outcome("bid0-1", "cancelled", "requested", FEE),
+        Outcome("bid0-2", "cancelled", "requested", NOTHING),
+    )
+    assert landed.offers == {7: None}
+
+
 def test_given_a_transaction_of_another_signer_when_landed_then_its_fee_counts_and_its_offer_has_a_name():
     landed = land(effect("STRANGE", number=9, placed=placed(9)))
 
@@ -216,6 +227,13 @@ def test_given_a_submission_that_a_ledger_may_still_take_when_not_found_then_not
     assert (landed.reports, landed.settled) == ((), ())
 
 
+def test_given_a_cancel_that_ends_before_its_order_has_landed_when_told_then_the_order_is_pending_and_not_resting():
+    landed = land(pending=[sent(number=6), sent("cancel", order(), number=7, target=6, last=LAST - 1)])
+
+    assert landed.reports == (Outcome("bid0-1", "pending", "LAST_LEDGER_PASSED", NOTHING),)
+    assert landed.settled == ("HASH7",)
+
+
 def test_given_the_close_time_at_an_expiration_when_landed_then_expired_and_not_a_second_before():
     landed = land(offers={3: resting(expiration=CLOSED), 4: resting("ask0-2", "ask", CLOSED + 1)})
 
@@ -258,7 +276,7 @@ def test_given_offers_near_their_end_when_asked_then_those_fade_that_nothing_tak
 
 
 def test_given_tickets_that_never_were_when_told_then_there_is_no_order_to_speak_of():
-    assert never_placed(sent("ticket"), "temMALFORMED") == ()
+    assert never_placed(sent("ticket"), "temMALFORMED", {}) == ()
 
 
 # Whatever happens to an order, its holdings end as the ledger does

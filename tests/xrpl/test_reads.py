@@ -452,6 +452,8 @@ def test_given_a_server_without_a_validated_ledger_when_it_is_asked_then_it_says
     "change",
     [
         {"load_factor": 0},
+        {"load_factor": float("inf")},
+        {"load_factor": 1e308},
         {"load_factor": "1"},
         {"network_id": "1"},
         {"server_state": 7},

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xrpl.core.addresscodec import encode_classic_address
 
 from shared.config import build_config, load_config
 from shared.errors import ConfigError
@@ -45,7 +48,20 @@ def test_given_a_seed_where_a_name_belongs_when_loaded_then_it_is_refused_and_no
 
 @pytest.mark.parametrize("endpoint", ["wss://me:PASSWORD@node.example.com", "https://node.example.com/PASSWORD"])
 def test_given_an_endpoint_that_cannot_be_used_when_loaded_then_the_line_does_not_quote_it(endpoint):
-    with pytest.raises(ConfigError, match=r"xrpl\.endpoints: number 2 is not an address of the form wss://") as refused:
+    with pytest.raises(ConfigError, match=r"xrpl\.endpoints\.1: not an address of the form wss://") as refused:
         build_config({"xrpl": {"endpoints": ["wss://node.example.com", endpoint]}}, "live.yaml")
 
     assert "PASSWORD" not in str(refused.value)
+
+
+@given(entropy=st.binary(min_size=20, max_size=20), place=st.integers(1, 33), letter=st.sampled_from("rpshnaf39wBUD"))
+def test_given_any_account_when_its_address_is_loaded_then_it_is_taken_and_with_another_letter_it_is_not(
+    entropy, place, letter
+):
+    address = encode_classic_address(entropy)
+    typo = address[:place] + letter + address[place + 1 :]
+
+    assert build_config({"xrpl": {"issuer": address}}, "live.yaml").config.xrpl.issuer == address
+    if typo != address:
+        with pytest.raises(ConfigError, match=r"^live\.yaml: xrpl\.issuer: "):
+            build_config({"xrpl": {"issuer": typo}}, "live.yaml")

@@ -45,6 +45,7 @@ def test_given_a_line_and_an_issuer_when_judged_then_the_word_for_what_bars_us(l
         (NetworkFee(10, 5_000, 1.0), 5_000),  # the open ledger is full
         (NetworkFee(10, 10, 1.25), 13),  # the server is loaded: never a drop too little
         (NetworkFee(10, 10, 0.5), 10),
+        (NetworkFee(0, 0, 1.0), 1),  # a private network may ask for nothing, a transaction names something
     ],
 )
 def test_given_what_the_network_asks_when_a_fee_is_set_then_enough_and_no_more(fee, drops):

@@ -368,13 +368,13 @@ def test_given_an_issuer_that_bars_us_when_preparing_then_one_line_says_how(tmp_
         stage.venue.prepare()
         assert stage.book.apply(transaction) == "tesSUCCESS"
         stage.close()
-        with pytest.raises(KedgeError, match=words) as refusal:
+        with pytest.raises(FailSafeStop, match=words) as refusal:
             stage.venue.prepare()
     assert "\n" not in str(refusal.value)
 
 
 def test_given_no_trust_line_when_preparing_then_that_is_said(tmp_path):
-    with VenueStage(tmp_path, network(our_usd=None)) as stage, pytest.raises(KedgeError, match="NO_TRUST_LINE"):
+    with VenueStage(tmp_path, network(our_usd=None)) as stage, pytest.raises(FailSafeStop, match="NO_TRUST_LINE"):
         stage.venue.prepare()
 
 

@@ -254,6 +254,20 @@ def test_given_no_connection_when_a_plan_is_sent_then_nothing_is_signed_and_canc
     assert {held.state for held in book.holdings.orders.values()} == {"resting"}
 
 
+def test_given_an_order_that_was_lost_and_a_cut_connection_when_cancelled_then_it_is_never_believed_to_rest(
+    stage, book
+):
+    stage.node.kill_on("submit", applied=False)
+    book.send(place=[order("b1")])
+    stage.node.await_sessions(0)
+    stage.node.refuse_connections = True
+    book.take(stage.venue.reports(VIEW))
+    book.send(cancel=["b1"])
+
+    assert outcomes(book.take(stage.venue.reports(VIEW)), "b1") == [("pending", "UNREACHABLE")]
+    assert {held.state for held in book.holdings.orders.values()} == {"pending"}
+
+
 def test_given_a_node_without_the_ledgers_in_between_when_asked_then_no_order_until_they_are_there(stage, book):
     book.send(place=[order("b1")])
     book.settle()
