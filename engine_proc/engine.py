@@ -158,6 +158,8 @@ class Engine:
                 fills += 1
                 self.recorder.emit(describe.fill_record(report, self.tick_number, now_ns, mid))
         self.holdings = self.holdings.after(*reports)
+        if self.recorder.fault is None:
+            self.venue.recorded()
         return fills
 
     def reconciliation_is_due(self) -> bool:

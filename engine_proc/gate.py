@@ -232,8 +232,13 @@ def position_in_bounds(sight: Sight) -> str | None:
 
 
 def reserve_is_kept(sight: Sight) -> str | None:
-    """Offers share their funds on the ledger; ours must all be payable, with the reserve untouched."""
+    """Offers share their funds on the ledger; ours must all be payable, with the reserve untouched.
+
+    An order locks a reserve of its own, so a bid needs as much base as the venue locks, too.
+    """
     if sight.side == "bid":
+        if sight.holdings.base < sight.terms.reserve_base:
+            return "RESERVE_BASE"
         return "RESERVE_QUOTE" if sight.quote_if_bought - sight.notional < sight.limits.reserve_quote else None
     return "RESERVE_BASE" if sight.base_if_sold - sight.size < sight.reserve_base else None
 

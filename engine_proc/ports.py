@@ -75,6 +75,9 @@ class Venue(Protocol):
     def reports(self, market: MarketView) -> tuple[Report, ...]:
         """Everything that happened to our orders up to and including this view, in order."""
 
+    def recorded(self) -> None:
+        """Everything reported so far is on record: a venue that outlives a crash need not report it again."""
+
     def submit(self, plan: Plan) -> None:
         """Send the plan's replacements, placements and cancels. Their outcomes come back through `reports`."""
 

@@ -45,6 +45,10 @@ class DryVenue:
         """Our answers to what was swallowed, then the inner venue's own reports."""
         return (*self._take_answers(), *self._inner.reports(market))
 
+    def recorded(self) -> None:
+        """The inner venue's reports are recorded like any others."""
+        self._inner.recorded()
+
     def submit(self, plan: Plan) -> None:
         """Swallow the plan."""
         self._answers.extend(_answers(plan))

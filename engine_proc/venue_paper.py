@@ -92,6 +92,9 @@ class PaperVenue:
         self._shorten_queues()
         return self._collect()
 
+    def recorded(self) -> None:
+        """Nothing here outlives a crash."""
+
     def submit(self, plan: Plan) -> None:
         """Put the plan on its way; nothing is true of it before `reports` or `settle` says so."""
         _, replace, place, cancel = plan

@@ -48,6 +48,9 @@ class ReplayVenue:
         self._held = self._held.after(*reports)
         return tuple(reports)
 
+    def recorded(self) -> None:
+        """It is a record."""
+
     def submit(self, plan: Plan) -> None:
         """Take the plan; its outcomes come with the next view."""
         placed = plan.replace + plan.place

@@ -1,9 +1,9 @@
 """The XRP Ledger as a venue: the story of one ledger, from what it made of our orders to what we want of the next.
 
-    reports   the engine came back: what it was told stays told        SubmissionLog.confirm
-              history since the last ledger, account, issuer, fees     xrpl_reads, xrpl_standing
+    reports   history since the last ledger, account, issuer, fees     xrpl_reads, xrpl_standing
               what that made of our orders                             xrpl_outcomes
               what is still under way goes out once more               the same bytes
+    recorded  the engine has it on record: what was told stays told    SubmissionLog.confirm
     submit    number, sign, write to disk, and only then send          xrpl_dispatch, SubmissionLog.submitting
     settle    the same as reports, ledger by ledger, until nothing is under way
     truth     the account as the last of these ledgers has it
@@ -16,8 +16,8 @@ Four rules keep the books equal to the ledger's through lost answers, cut connec
   the first time that anybody saw it (XRPL.md A8).
 - **On disk before on the wire.** A transaction is in the submissions log before a node hears of it, and leaves it when
   its end is certain: found validated, or its LastLedgerSequence passed without it.
-- **Told exactly once.** How far the ledger was read goes on disk when the engine calls again, having put on record what
-  it was told. After a crash in between the same ledgers are read again; fills on record already are recognised.
+- **Told exactly once.** How far the ledger was read goes on disk once the engine says that it has on record what it was
+  told. After a crash in between the same ledgers are read again; fills on record already are recognised.
 - **No order outlives us.** Every offer carries an Expiration and is replaced before it comes. What has expired can no
   longer be taken and is reported so; its entry, which locks a reserve, is taken away with the next fresh order.
 """
@@ -129,10 +129,22 @@ class XrplVenue:
 
     def reports(self, market: MarketView) -> tuple[Report, ...]:  # noqa: ARG002 - the ledger is asked, not the view
         """What validated ledgers made of our orders, up to the newest, which is not older than the view."""
-        self._confirm()
         self._catch_up()
         self._submit_again()
         return self._collect()
+
+    def recorded(self) -> None:
+        """The engine has on record what it was told: let that be final on disk. What fails is tried the next time."""
+        try:
+            if self._failed:
+                self._log.settled(*self._failed)
+                self._failed.clear()
+            self._log.confirm()
+        except JournalUnwritable as error:
+            log.error("%s", error)
+            self._log_refuses = True
+        else:
+            self._log_refuses = False
 
     def settle(self) -> tuple[Report, ...]:
         """Follow the ledgers until nothing of ours is under way, `settle_ledgers` at the most.
@@ -140,7 +152,6 @@ class XrplVenue:
         That long it also waits for a node that is silent, once: it is no use to wait again at every call. A stop
         request cuts a wait short that it finds, and not one that begins after it: that is the withdrawal.
         """
-        self._confirm()
         heed_stop = not self._stop.requested
         deadline_ns = self._clock.monotonic_ns() + self._settings.settle_ledgers * LEDGER_S * 1_000_000_000
         while True:
@@ -163,7 +174,6 @@ class XrplVenue:
         An expired offer is listed there and is none: nobody can take it. Raises `VenueUnreachable` while the node
         cannot be asked, and while it is open what became of an earlier process' transactions.
         """
-        self._confirm()
         standing, under_way = self._standing, self._under_way()
         if standing is None or self.terms.refusal in (UNREACHABLE, UNREADABLE):
             raise VenueUnreachable(self._silence)
@@ -177,19 +187,6 @@ class XrplVenue:
 
     def close(self) -> None:
         """Link and log belong to whoever opened them. Nothing is confirmed here: who closes may have crashed."""
-
-    def _confirm(self) -> None:
-        """The engine calls again, so it has on record what it was told: let that be final on disk."""
-        try:
-            if self._failed:
-                self._log.settled(*self._failed)
-                self._failed.clear()
-            self._log.confirm()
-        except JournalUnwritable as error:
-            log.error("%s", error)
-            self._log_refuses = True
-        else:
-            self._log_refuses = False
 
     def _catch_up(self) -> None:
         """Read on to the newest validated ledger, and state the terms. What fails here is tried on the next call.
@@ -236,6 +233,8 @@ class XrplVenue:
     def _read_on(self, newest: ClosedLedger) -> None:
         """From the last ledger that was read to the newest: all of it, or nothing is taken in."""
         index, processed = newest.ledger_index, self._log.processed_ledger
+        if processed is None:  # a log that nothing was confirmed in yet: whatever is under way came after this
+            processed = min((submission.first_ledger for submission in self._log.pending.values()), default=None)
         if processed is not None and index < processed:
             raise NodeUnreachable(f"the node is at ledger {index}, behind {processed}, which was read already")
         account = self._signer.account
@@ -271,7 +270,6 @@ class XrplVenue:
         While the venue refuses new orders they are rejected unsigned. Cancels go even then, at the capped fee, except
         where nobody knows how the account stands: those are answered with the word that the order is as it was.
         """
-        self._confirm()
         if not (plan.replace or plan.place or plan.cancel):
             return
         assert not self._read_only, "a venue that only reads was asked to trade"

@@ -249,6 +249,11 @@ class Xrpl(Section):
     def _renewed_in_time(self) -> Xrpl:
         if self.backoff_ms > self.backoff_ms_max:
             raise ValueError(f"backoff_ms: {self.backoff_ms} must not be above backoff_ms_max {self.backoff_ms_max}")
+        if self.settle_ledgers <= self.last_ledger_offset:
+            raise ValueError(
+                f"settle_ledgers: {self.settle_ledgers} must be above last_ledger_offset {self.last_ledger_offset}: "
+                "what is under way would not be waited for"
+            )
         if self.renew_ledgers + self.last_ledger_offset > self.expiration_ledgers:
             raise ValueError(
                 f"renew_ledgers: {self.renew_ledgers} and last_ledger_offset {self.last_ledger_offset} together must "

@@ -143,7 +143,7 @@ MUTANTS = (
     Mutant(
         "a survivor of the shutdown is not named",
         "engine_proc/engine.py",
-        "            return tuple(self.venue.truth().orders)\n",
+        "            return tuple({**self.venue.truth().orders, **self.holdings.orders})\n",
         "            return ()\n",
         "tests/engine/test_engine.py::test_given_a_venue_that_loses_cancels_when_closing_then_survivors_are_named",
     ),

@@ -13,6 +13,7 @@ from engine_proc.market import Level, look
 from engine_proc.ports import Plan, Terms
 from engine_proc.reconcile import differences
 from engine_proc.venue_paper import PaperVenue
+from shared.clock import MarketClock
 from shared.records import InventoryTruth, ModeChanged, OrderEvent
 from shared.settings import Reconcile
 from tests.engine.recorder import config, engine, view
@@ -152,3 +153,40 @@ def test_given_a_venue_that_cannot_be_asked_when_reconciliation_is_due_then_it_w
     venue.terms = Terms(in_doubt=True)
     assert made.tick(view(3)).no_quote_reason_bid is None
     assert venue.asked == 1
+
+
+@pytest.mark.parametrize(("locked", "passes"), [("10000", True), ("10000.01", False)])
+def test_given_less_base_than_the_venue_locks_when_bidding_then_refused_as_the_order_locks_some_too(
+    locked, passes
+) -> None:
+    cleared = clear([intent("bid")], sight(terms=Terms(reserve_base=Decimal(locked))))
+    assert [denial.reason for denial in cleared.denials] == ([] if passes else ["RESERVE_BASE"])
+
+
+# ----------------------------------------------------------------------------------------------------- a slow venue
+
+
+class Slow(OnTerms):
+    """It takes the market's time to answer."""
+
+    def __init__(self, settings, clock) -> None:
+        super().__init__(settings)
+        self.clock = clock
+        self.takes_ms = 0
+
+    def reports(self, market):
+        self.clock.advance_to(self.clock.now_ns() + self.takes_ms * 1_000_000)
+        return super().reports(market)
+
+
+@pytest.mark.parametrize(("takes_ms", "reason"), [(0, None), (9_000, None), (10_001, "DATA_AGE")])
+def test_given_a_venue_that_takes_its_time_when_deciding_then_the_view_is_as_old_as_it_is_by_then(
+    takes_ms, reason
+) -> None:
+    settings = config()
+    venue = Slow(settings, MarketClock())
+    made, _ = engine(settings, venue=venue)
+    made.clock = venue.clock
+    venue.takes_ms = takes_ms
+    record = made.tick(view(1))
+    assert (record.market_age_ms, record.no_quote_reason_bid) == (takes_ms, reason)

@@ -69,6 +69,7 @@ class Book:
 
     def take(self, reports: Sequence[Report]) -> tuple[Report, ...]:
         self.holdings = reduce(Holdings.after, reports, self.holdings)
+        self.stage.venue.recorded()
         return tuple(reports)
 
     def settle(self, **market) -> tuple[Report, ...]:

@@ -83,6 +83,9 @@ class Connection:
     def reports(self, market: MarketView) -> tuple[Report, ...]:
         return self._told(self._venue.reports(market))
 
+    def recorded(self) -> None:
+        """It holds back what it has not told, and forgets what it has."""
+
     def submit(self, plan: Plan) -> None:
         self._may_submit(plan)
         if self._exchange.chance.strikes("engine dies before the venue hears"):

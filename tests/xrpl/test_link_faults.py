@@ -223,15 +223,18 @@ def test_given_a_late_answer_when_others_are_asked_for_then_it_is_nobodys(node, 
 # --- twice, out of order, nonsense
 
 
-def test_given_an_answer_that_comes_twice_when_it_kills_the_client_then_a_new_one_takes_over(node):
+def test_given_an_answer_that_comes_twice_when_the_client_dies_of_it_or_not_then_questions_are_answered(node):
     with link_to(node) as link:
         await_connection(node, link)
         node.duplicate_answers = True
         assert link.request(PING) == {}
         node.duplicate_answers = False
 
-        await_connection(node, link, subscriptions=2)
-        assert link.request(PING) == {}
+        try:
+            assert link.request(PING) == {}
+        except NodeUnreachable:  # xrpl-py's client dies of it, unless it has forgotten the first answer by then
+            await_connection(node, link, subscriptions=2)
+            assert link.request(PING) == {}
 
 
 @given(

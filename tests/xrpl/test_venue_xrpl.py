@@ -15,7 +15,7 @@ from engine_proc.ports import Plan, VenueUnreachable
 from engine_proc.venue_xrpl import XrplVenue
 from engine_proc.xrpl_market import pair_of
 from engine_proc.xrpl_submissions import log_path, read_submissions
-from shared.errors import ConfigError, KedgeError
+from shared.errors import ConfigError, FailSafeStop
 from tests.engine.venue_contract import ASK, BID, SIZE, Book, order, outcomes, results
 from tests.xrpl.ledger import Ledger
 from tests.xrpl.venue_stage import (

@@ -49,6 +49,7 @@ class SmallEngine:
     def take(self, reports: tuple[Report, ...]) -> None:
         self.record += [report for report in reports if isinstance(report, Fill)]
         self.holdings = self.holdings.after(*reports)
+        self.stage.venue.recorded()
 
     def plan(self, mid: Decimal) -> None:
         """Quotes round a mid: fresh ones, replacements, and now and then a cancel."""
