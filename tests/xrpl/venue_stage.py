@@ -79,7 +79,7 @@ class VenueStage:
         self.stop = Stop()
         self.clock = SystemClock()
         self.recorded: Collection[str] = ()
-        self._settings = {"request_timeout_ms": 2_000, "backoff_ms": 10, "backoff_ms_max": 50, "settle_ledgers": 4}
+        self._settings = {"request_timeout_ms": 2_000, "backoff_ms": 10, "backoff_ms_max": 50, "settle_ledgers": 5}
         self._settings |= settings
         self._process = ExitStack()
         self.venue: XrplVenue
