@@ -201,9 +201,10 @@ class XrplVenue:
                 break
             self._link.await_ledger(newest.ledger_index, wait_ms, heed_stop=False)
         self._missed = self._missed or refusal in BLIND
-        if refusal != before:
-            why = f"refused: {refusal}" if refusal else "taken"
-            log.warning("new orders are %s%s", why, f" ({self._silence})" if refusal in BLIND else "")
+        if refusal is None and before is not None:
+            log.info("new orders are taken")
+        elif refusal != before:
+            log.warning("new orders are refused: %s%s", refusal, f" ({self._silence})" if refusal in BLIND else "")
         reserve = Decimal(0)
         if self._standing is not None:
             reserve = reserve_base(self._standing, self._settings.fee_drops_max)
