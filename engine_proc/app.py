@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from engine_proc import edges
 from engine_proc.engine import Engine, SessionFacts
 from engine_proc.feed_replay import ReplayFeed
-from engine_proc.latch import FAULT, Start, last_session, openings, remember_opened, start_state
+from engine_proc.latch import FAULT, Start, engine_runs, last_session, openings, remember_opened, start_state
 from engine_proc.market import MarketView
 from engine_proc.modes import ModeState
 from engine_proc.operator_word import HALT_FILE, HaltFile, write_halt
@@ -190,15 +190,6 @@ def halt(journal_dir: Path, reason: str, timeout_s: float) -> str:
     if last is None or last.mode != "HALT":
         raise KedgeError(f"{path}: taken away, but no session is in HALT; see `kedge-engine check`")
     return f"session {last.session_uid} is in HALT: {last.why}"
-
-
-def engine_runs(journal_dir: Path) -> bool:
-    """Whether an engine holds the journal directory at this moment."""
-    try:
-        with FileLock(journal_dir / ENGINE_LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def replay_journal(

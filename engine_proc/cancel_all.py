@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine_proc.xrpl_answers import Answer, pages
+from engine_proc.xrpl_changes import side_of
 from engine_proc.xrpl_market import UINT32_MAX, LedgerUnreadable, Pair, read_int
 from engine_proc.xrpl_numbers import Number
 from engine_proc.xrpl_offers import Header, offer_cancel
 from engine_proc.xrpl_order_state import fate_of
 from engine_proc.xrpl_ports import Link, NodeRefused, NodeUnreachable
-from engine_proc.xrpl_reads import PAGE_MAX, read_fee
+from engine_proc.xrpl_reads import PAGE_MAX, as_entry, read_fee
 from engine_proc.xrpl_standing import fee_needed_drops
 from engine_proc.xrpl_wallet import Signer
 from shared.clock import Clock
@@ -120,16 +121,10 @@ def open_offers(link: Link, account: str, pair: Pair | None, ledger_index: int) 
     command = {"command": "account_offers", "account": account, "ledger_index": ledger_index, "limit": PAGE_MAX}
     numbers: set[int] = set()
     for page in pages(link, command):
-        for offer in page.objects("offers"):
-            if pair is None or is_of_pair(offer, pair):
-                numbers.add(read_int(offer, "seq" if "seq" in offer else "Sequence", UINT32_MAX, page.where))
+        for offer in map(as_entry, page.objects("offers")):
+            if pair is None or side_of(offer, pair) is not None:
+                numbers.add(read_int(offer, "Sequence", UINT32_MAX, page.where))
     return tuple(sorted(numbers))
-
-
-def is_of_pair(offer: dict[str, Any], pair: Pair) -> bool:
-    """Whether an entry of `account_offers`, in either spelling, sells one asset of the pair for the other."""
-    gets, pays = offer.get("taker_gets", offer.get("TakerGets")), offer.get("taker_pays", offer.get("TakerPays"))
-    return any(sold.is_of(gets) and bought.is_of(pays) for sold, bought in (pair, pair[::-1]))
 
 
 def fee_to_pay(link: Link, cap_drops: int) -> int:

@@ -41,7 +41,7 @@ def cancel_everything(config: Config, *, every_pair: bool, timeout_s: float, as_
 
 
 def record(config: Config, tape: Path, ledgers_max: int | None) -> None:
-    """`record`. Raises `ConfigError` for a file that is there already."""
+    """`record`. Raises `UsageError` for a file that is there already."""
     from engine_proc import live  # noqa: PLC0415
 
     with stoppable() as stop:

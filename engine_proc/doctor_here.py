@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from engine_proc.finding import Finding
-from engine_proc.latch import start_state
+from engine_proc.latch import engine_runs, start_state
 from engine_proc.operator_word import HALT_FILE
 from engine_proc.push_socket import handshake, prepare_socket_directory
 from engine_proc.xrpl_submissions import log_path, read_submissions
 from shared.curve import engine_keys
 from shared.errors import KedgeError
-from shared.journal import ENGINE_LOCK, JournalWriter, journal_path
+from shared.journal import JournalWriter, journal_path
 from shared.private_directory import make_private
 from shared.settings import Config
 
@@ -53,12 +51,10 @@ def _journals(config: Config) -> Finding:
 
 
 def _other_engine(directory: Path) -> Finding:
-    try:
-        with FileLock(directory / ENGINE_LOCK, timeout=0):
-            return Finding("engine", ok=True, found="none is running with this journal directory")
-    except Timeout:
+    if engine_runs(directory):
         found = f"one is running with {directory}"
         return Finding("engine", ok=False, found=found, remedy="stop it first: two would sign for one account")
+    return Finding("engine", ok=True, found="none is running with this journal directory")
 
 
 def _next_session(config: Config) -> Finding:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
 
 from engine_proc.market import MarketView
 from engine_proc.xrpl_market import (
+    TAPE_FORMAT,
     TRADING_FEE_MAX,
     TRADING_FEE_UNIT,
     UINT32_MAX,
@@ -32,7 +33,6 @@ from engine_proc.xrpl_prints import read_prints
 from shared.clock import MarketClock
 from shared.errors import ConfigError, KedgeError
 
-FORMAT = "kedge-node-tape-1"
 GZIP_MAGIC = b"\x1f\x8b"
 LINE_BYTES_MAX = 64 * 2**20  # a full mainnet ledger with metadata stays below 2 MB
 UNIX_MS_MAX = (2**63 - 1) // 1_000_000  # beyond it nanoseconds do not fit the record
@@ -153,9 +153,9 @@ class TapeFeed:
         try:
             raw = _json_object(self._read_line())
         except (KedgeError, ValueError) as error:
-            self._refuse(f"{error}; expected a tape of format {FORMAT}")
-        if raw.get("format") != FORMAT:
-            self._refuse(f"format {raw.get('format')!r} is not {FORMAT}")
+            self._refuse(f"{error}; expected a tape of format {TAPE_FORMAT}")
+        if raw.get("format") != TAPE_FORMAT:
+            self._refuse(f"format {raw.get('format')!r} is not {TAPE_FORMAT}")
         for field in ("pair", "currency", "issuer"):
             if not isinstance(raw.get(field), str):
                 self._refuse(f"{field} is missing or not text")

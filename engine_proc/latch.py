@@ -40,13 +40,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock, Timeout
+
 from engine_proc import operator_word
 from engine_proc.modes import ModeState
 from engine_proc.operator_word import Rearm
-from shared.codec import decode, read_record
+from shared.codec import decode, may_be_of, read_record
 from shared.disk import write_whole
 from shared.errors import JournalCorrupt, JournalUnwritable, KedgeError, RecordUnreadable
-from shared.journal import REFUSED_SUFFIX, SUFFIX, Damage, Frame, read_frames
+from shared.journal import ENGINE_LOCK, REFUSED_SUFFIX, SUFFIX, Damage, Frame, read_frames
 from shared.records import BreakerEvent, Mode, ModeChanged, Record, SessionClosed, SessionOpened
 
 LAST_SESSION_FILE = "last_session"
@@ -195,7 +197,7 @@ def _what_it_says(path: Path) -> Iterator[Record | str]:
                     yield "its journal is damaged"
                 continue
             frames, last = frames + 1, frame
-            if _says_mode(frame.payload):
+            if may_be_of(frame.payload, b"session_opened", b"mode_changed", b"breaker_event", b"session_closed"):
                 envelope, record = read_record(frame.payload)
                 if envelope.session_uid != path.stem:
                     return
@@ -204,6 +206,15 @@ def _what_it_says(path: Path) -> Iterator[Record | str]:
             yield "its journal lacks records"
     except (OSError, JournalCorrupt, RecordUnreadable) as error:
         yield f"its journal cannot be read: {error}"
+
+
+def engine_runs(journal_dir: Path) -> bool:
+    """Whether an engine holds the journal directory at this moment."""
+    try:
+        with FileLock(journal_dir / ENGINE_LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def rearm(journal_dir: Path, reason: str, wall_ns: int) -> LastSession | None:
@@ -220,9 +231,3 @@ def rearm(journal_dir: Path, reason: str, wall_ns: int) -> LastSession | None:
     if latched is None and not taken_back:
         raise KedgeError(f"{journal_dir}: nothing to re-arm, the last session did not end in DEGRADED or HALT")
     return latched
-
-
-def _says_mode(payload: bytes) -> bool:
-    """A cheap look at where the kind stands in the wire format, so that a long journal is read in a moment."""
-    head = payload[:24]
-    return any(kind in head for kind in (b"session_opened", b"mode_changed", b"breaker_event", b"session_closed"))

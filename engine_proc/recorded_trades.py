@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shared.codec import read_record
+from shared.codec import may_be_of, read_record
 from shared.errors import JournalCorrupt, RecordUnreadable
 from shared.journal import SUFFIX, Damage, read_frames
 from shared.records import FillRecord, SessionClosed, SessionOpened
@@ -34,7 +34,7 @@ def _collect(path: Path, account: str, trades: set[str]) -> bool:
     closed = False
     try:
         for frame in read_frames(path):
-            if isinstance(frame, Damage) or not _is_asked_for(frame.payload):
+            if isinstance(frame, Damage) or not may_be_of(frame.payload, b"fill", b"session_opened", b"session_closed"):
                 continue
             _, record = read_record(frame.payload)
             if isinstance(record, SessionOpened):
@@ -47,12 +47,6 @@ def _collect(path: Path, account: str, trades: set[str]) -> bool:
     except (OSError, JournalCorrupt, RecordUnreadable):
         return False  # what the latch makes of such a journal is its own affair; here it just proves nothing
     return closed
-
-
-def _is_asked_for(payload: bytes) -> bool:
-    """A cheap look at where the kind stands in the wire format, so that a long journal is read in a moment."""
-    head = payload[:24]
-    return any(kind in head for kind in (b"fill", b"session_opened", b"session_closed"))
 
 
 def _account(config_json: str) -> object:

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from engine_proc.xrpl_answers import ask
-from engine_proc.xrpl_market import UINT32_MAX, LedgerUnreadable, Pair, RawLedger, currency_code, read_int
+from engine_proc.xrpl_market import (
+    TAPE_FORMAT,
+    UINT32_MAX,
+    LedgerUnreadable,
+    Pair,
+    RawLedger,
+    currency_code,
+    read_int,
+)
 from engine_proc.xrpl_ports import ClosedLedger, Link, NodeRefused, NodeUnreachable
 from engine_proc.xrpl_reads import Server, issued_of, read_ledger, read_server
 from shared.clock import Clock, iso_utc
@@ -25,8 +33,6 @@ from shared.errors import ConfigError, KedgeError, UsageError
 from shared.stop import Stop
 
 T = TypeVar("T")
-
-FORMAT = "kedge-node-tape-1"  # what `feed_tape` plays
 
 HEX_CODE_LENGTH = 40
 WAIT_MS = 1_000.0  # between two looks at a silent network; a stop ends any of them
@@ -51,7 +57,7 @@ class TapeWriter:
             raise KedgeError(f"{path}: {error.strerror}") from error
         with ExitStack() as failed:
             failed.callback(self.close)
-            self._write({"format": FORMAT} | header)
+            self._write({"format": TAPE_FORMAT} | header)
             failed.pop_all()
 
     def append(self, raw: RawLedger, ledger: ClosedLedger) -> None:

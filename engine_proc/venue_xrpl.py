@@ -33,7 +33,7 @@ from engine_proc.market import MarketView
 from engine_proc.ports import UNREACHABLE, OpenOrder, Plan, Terms, VenueTruth, VenueUnreachable
 from engine_proc.xrpl_dispatch import Desk, declined, in_order, sign, submit_all
 from engine_proc.xrpl_effects import effects_of
-from engine_proc.xrpl_market import DROPS_PER_XRP, LedgerUnreadable, Pair
+from engine_proc.xrpl_market import LedgerUnreadable, Pair, xrp_of
 from engine_proc.xrpl_order_state import fate_of
 from engine_proc.xrpl_outcomes import fading, landing, name_of, never_placed
 from engine_proc.xrpl_ports import LEDGER_S, ClosedLedger, Link, NodeRefused, NodeUnreachable
@@ -183,7 +183,7 @@ class XrplVenue:
         self._missed, self._connections_trusted = False, self._connections_read
         line = standing.account.line
         orders = dict(map(self._named, standing.live_offers()))
-        return VenueTruth(_xrp(standing.account.balance_drops), line.balance if line else Decimal(0), orders)
+        return VenueTruth(xrp_of(standing.account.balance_drops), line.balance if line else Decimal(0), orders)
 
     def close(self) -> None:
         """Link and log belong to whoever opened them. Nothing is confirmed here: who closes may have crashed."""
@@ -352,7 +352,3 @@ class XrplVenue:
             return name_of(there.sequence), OpenOrder(there.side, there.price, there.remaining)
         price = known.price if abs(known.price - there.price) <= PRICE_NOISE * known.price else there.price
         return known.order_id, OpenOrder(there.side, price, there.remaining)
-
-
-def _xrp(drops: int) -> Decimal:
-    return Decimal(drops) / DROPS_PER_XRP

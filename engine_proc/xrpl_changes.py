@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from engine_proc.xrpl_market import UINT32_MAX, Asset, LedgerUnreadable, Pair, read_amount, read_int, read_number
+from engine_proc.xrpl_market import UINT32_MAX, XRP, Asset, LedgerUnreadable, Pair, read_amount, read_int, read_number
 from shared.records import Side
 
-XRP = Asset("XRP", None)
 SUCCESS = "tesSUCCESS"
 NOTHING = Decimal(0)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from engine_proc import doctor_here
 from engine_proc.finding import Finding, as_json, text
 from engine_proc.market import MarketView
-from engine_proc.xrpl_market import DROPS_PER_XRP, LedgerUnreadable, pair_of, read_market
+from engine_proc.xrpl_market import LedgerUnreadable, pair_of, read_market, xrp_of
 from engine_proc.xrpl_ports import (
     RIPPLE_EPOCH_UNIX_S,
     ClosedLedger,
@@ -65,7 +65,7 @@ class Chart(NamedTuple):
     def locked_base(self) -> Decimal:
         """XRP that the ledger locks for the account and the objects it owns (OwnerCount, XRPL.md A6)."""
         objects = self.account.owner_count if self.account else 0
-        return _xrp(self.closed.reserve_base_drops + objects * self.closed.reserve_inc_drops)
+        return xrp_of(self.closed.reserve_base_drops + objects * self.closed.reserve_inc_drops)
 
 
 def examine(
@@ -176,15 +176,17 @@ def _clock(chart: Chart) -> Iterator[Finding]:
 
 def _account(chart: Chart) -> Iterator[Finding]:
     """It exists, and can pay for the ladder's objects: each offer locks XRP while it stands."""
-    account, inc = chart.account, _xrp(chart.closed.reserve_inc_drops)
+    account, inc = chart.account, xrp_of(chart.closed.reserve_inc_drops)
     if account is None:
-        need = _xrp(chart.closed.reserve_base_drops)
+        need = xrp_of(chart.closed.reserve_base_drops)
         found = f"{chart.config.xrpl.account} is not on ledger {chart.closed.ledger_index}"
         yield _finding("account", found, f"send it XRP, at least the {need:f} that the ledger locks")
         return
-    spendable = _xrp(account.balance_drops) - chart.locked_base
+    spendable = xrp_of(account.balance_drops) - chart.locked_base
     ladder = (2 * chart.config.strategy.quote.levels + chart.config.xrpl.tickets) * inc
-    balance = f"{_xrp(account.balance_drops):f} XRP, {chart.locked_base:f} of it locked ({account.owner_count} objects)"
+    balance = (
+        f"{xrp_of(account.balance_drops):f} XRP, {chart.locked_base:f} of it locked ({account.owner_count} objects)"
+    )
     found = f"{balance}, {spendable:f} spendable; a session locks up to {ladder:f} more"
     yield _finding("account", found, "more XRP, or fewer strategy.quote.levels or xrpl.tickets", ok=spendable >= ladder)
     offers = len(account.offers)
@@ -249,7 +251,7 @@ def _fees(chart: Chart) -> Iterator[Finding]:
     """What the network asks now, what we would pay at most, and what quoting costs a day at worst."""
     fee, cap = chart.fee, chart.config.xrpl.fee_drops_max
     now = fee_needed_drops(fee)
-    a_day = _xrp(now * 2 * chart.config.strategy.quote.levels * LEDGERS_A_DAY)
+    a_day = xrp_of(now * 2 * chart.config.strategy.quote.levels * LEDGERS_A_DAY)
     found = f"{now} drops now, cap {cap}; the whole ladder replaced on every ledger costs {a_day:.2f} XRP a day"
     yield _finding("fees", found, "wait, or raise xrpl.fee_drops_max", ok=now <= cap)
 
@@ -259,12 +261,12 @@ def _limits(chart: Chart) -> Iterator[Finding]:
     account, gate, quote = chart.account, chart.config.gate, chart.config.strategy.quote
     if account is None:
         return
-    base = _xrp(account.balance_drops)
+    base = xrp_of(account.balance_drops)
     low, high = gate.position_base_min, gate.position_base_max
     remedy = "fund the account to strategy.inventory.target_base, or mend gate.position_base_min and _max"
     yield _finding("position", f"{base:f} XRP within {low} .. {high}", remedy, ok=low <= base <= high)
     ladder = sum((quote.size_base * Decimal(str(quote.size_growth)) ** i for i in range(quote.levels)), Decimal(0))
-    objects = _xrp(2 * quote.levels * chart.closed.reserve_inc_drops)
+    objects = xrp_of(2 * quote.levels * chart.closed.reserve_inc_drops)
     free = base - max(gate.reserve_base, chart.locked_base + objects)
     found = f"{ladder.normalize():f} XRP in asks, {free:f} XRP free of reserves"
     yield _finding("asks", found, "more XRP, or smaller sizes: the rest is denied RESERVE_BASE", ok=ladder <= free)
@@ -291,7 +293,3 @@ CHECKS: tuple[Callable[[Chart], Iterator[Finding]], ...] = (
 def _finding(name: str, found: str, remedy: str = "", *, ok: bool = False) -> Finding:
     """A remedy stands only where something is wrong."""
     return Finding(name, ok, found, "" if ok else remedy)
-
-
-def _xrp(drops: int) -> Decimal:
-    return Decimal(drops) / DROPS_PER_XRP

@@ -18,7 +18,6 @@ from engine_proc.holdings import Fill
 from engine_proc.xrpl_changes import (
     NOTHING,
     SUCCESS,
-    XRP,
     Balance,
     Change,
     Transaction,
@@ -29,7 +28,18 @@ from engine_proc.xrpl_changes import (
     read_transaction,
     side_of,
 )
-from engine_proc.xrpl_market import NEVER, UINT32_MAX, Asset, LedgerUnreadable, Pair, read_amount, read_int, read_number
+from engine_proc.xrpl_market import (
+    NEVER,
+    UINT32_MAX,
+    XRP,
+    Asset,
+    LedgerUnreadable,
+    Pair,
+    price_of,
+    read_amount,
+    read_int,
+    read_number,
+)
 from shared.records import Side
 
 DIGITS = Context(prec=15)  # what an issued amount is guaranteed to hold (XRPL.md A1); enough for any price
@@ -245,8 +255,8 @@ def _placed(offer: _Offer, pair: Pair, where: str) -> Placed:
     rate = Decimal(int(directory[50:], 16)).scaleb(int(directory[48:50], 16) - 100)
     if rate == 0:
         raise LedgerUnreadable(where, "BookDirectory", "a rate above zero", directory)
-    price = (rate if offer.side == "ask" else 1 / rate) * pair.base.raw_per_unit / pair.quote.raw_per_unit
-    return Placed(offer.number, offer.side, DIGITS.plus(price), _remaining(offer, pair, where), expiration)
+    price = DIGITS.plus(price_of(rate, offer.side, pair))
+    return Placed(offer.number, offer.side, price, _remaining(offer, pair, where), expiration)
 
 
 def _remaining(offer: _Offer, pair: Pair, where: str) -> Decimal:

@@ -27,6 +27,7 @@ DROPS_PER_XRP = 1_000_000
 TRADING_FEE_UNIT = 100_000  # `trading_fee` counts 1/100,000; at most 1000 = 1 %
 TRADING_FEE_MAX = 1_000
 UINT32_MAX = 2**32 - 1
+TAPE_FORMAT = "kedge-node-tape-1"  # raw ledgers in a file: `tape_writer` writes them, `feed_tape` plays them
 NEVER = 2**32  # later than any Expiration can be
 # The range of an issued amount: mantissa up to 9999999999999999, exponent -96..80 (XRPL.md A1). What lies outside
 # was never written by a ledger, and would turn into 0.0 or inf as a float.
@@ -64,6 +65,14 @@ class Asset(NamedTuple):
         if isinstance(amount, str):
             return self.issuer is None
         return isinstance(amount, dict) and (amount.get("currency"), amount.get("issuer")) == self
+
+
+XRP = Asset("XRP", None)
+
+
+def xrp_of(drops: int) -> Decimal:
+    """Drops in XRP."""
+    return Decimal(drops) / DROPS_PER_XRP
 
 
 class Pair(NamedTuple):
@@ -162,7 +171,7 @@ def read_levels(ledger: RawLedger, pair: Pair, side: Side, exclude_accounts: Col
         else:  # as the node computes taker_pays_funded
             base = min(offer.pays, funded_gets * offer.quality)
         if base > 0:
-            price = _price(offer.quality, side, pair)
+            price = float(price_of(offer.quality, side, pair))
             depth[price] = depth.get(price, Decimal(0)) + base
     return tuple(Level(price, float(base / pair.base.raw_per_unit)) for price, base in depth.items())
 
@@ -252,14 +261,15 @@ def _read_offer(raw: object, gets: Asset, pays: Asset, where: str) -> _Offer:
     )
 
 
-def _price(quality: Decimal, side: Side, pair: Pair) -> float:
-    """Quote per base. The price is the offer's `quality`, never TakerPays/TakerGets of what is left of it.
+def price_of(quality: Decimal, side: Side, pair: Pair) -> Decimal:
+    """Quote per base, of a rate above 0.
 
-    An offer keeps the rate directory it was placed in for life and executes at that rate; its amounts are rounded to
-    whole drops with every partial fill, until the ratio of a small rest is nobody's price (XRPL.md A2, A6).
+    The price is the offer's `quality`, never TakerPays/TakerGets of what is left of it. An offer keeps the rate
+    directory it was placed in for life and executes at that rate; its amounts are rounded to whole drops with every
+    partial fill, until the ratio of a small rest is nobody's price (XRPL.md A2, A6).
     """
     raw_price = quality if side == "ask" else 1 / quality
-    return float(raw_price * pair.base.raw_per_unit / pair.quote.raw_per_unit)
+    return raw_price * pair.base.raw_per_unit / pair.quote.raw_per_unit
 
 
 def read_amount(fields: dict[str, Any], field: str, asset: Asset, where: str) -> Decimal:

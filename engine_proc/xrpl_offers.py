@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from engine_proc.holdings import Order
 from engine_proc.xrpl_market import DROPS_PER_XRP, Asset, Pair
 from engine_proc.xrpl_numbers import TICKETS_MAX, Number
+from engine_proc.xrpl_ports import PRIVATE_NETWORK_MIN
 
 Transaction = dict[str, Any]
 
 TF_PASSIVE = 0x0001_0000
 TF_SELL = 0x0008_0000
-NETWORK_ID_UNNAMED_MAX = 1024  # up to here a NetworkID in a transaction is refused, above it is required (XRPL.md A7)
 VALUE_DIGITS_MAX = 15  # of an issued amount that every node keeps as it is (XRPL.md A1)
 
 _IN_OUR_FAVOUR = {
@@ -87,7 +87,7 @@ def _headed(transaction_type: str, header: Header) -> Transaction:
         "LastLedgerSequence": header.last_ledger,
         **header.number.fields(),
     }
-    if header.network_id > NETWORK_ID_UNNAMED_MAX:
+    if header.network_id >= PRIVATE_NETWORK_MIN:
         transaction["NetworkID"] = header.network_id
     if header.source_tag is not None:
         transaction["SourceTag"] = header.source_tag

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from engine_proc.holdings import Order, Outcome, Report
 from engine_proc.xrpl_effects import Effects, fills_of
-from engine_proc.xrpl_market import DROPS_PER_XRP
+from engine_proc.xrpl_market import xrp_of
 from engine_proc.xrpl_order_state import is_final
 from engine_proc.xrpl_reads import ListedOffer
 from engine_proc.xrpl_submissions import OpenOffer, Submission
@@ -159,7 +159,7 @@ def _land(effect: Effects, stretch: _Stretch) -> None:
 
 def _own(effect: Effects, submission: Submission | None, stretch: _Stretch) -> None:
     """The outcome of a transaction of ours. Whatever its result, it is validated, so its fee is paid."""
-    fee, succeeded = Decimal(effect.fee_drops) / DROPS_PER_XRP, effect.result == "tesSUCCESS"
+    fee, succeeded = xrp_of(effect.fee_drops), effect.result == "tesSUCCESS"
     reason = None if succeeded else effect.result
     nameless = f"tx#{effect.number}"  # no order of the engine's: only the fee counts
     if submission is None:

@@ -9,7 +9,8 @@ RIPPLE_EPOCH_UNIX_S = 946_684_800  # 2000-01-01: the ledger counts its seconds f
 LEDGER_S = 4  # nominal seconds between two ledgers, for turning ledgers into an Expiration (XRPL.md A5)
 
 
-PRIVATE_NETWORK_MIN = 1025  # from this id on a network is nobody's but its operator's (XRPL.md A7)
+# From this id on a network is nobody's but its operator's, and transactions must name it; below, they must not (A7).
+PRIVATE_NETWORK_MIN = 1025
 _IN_STEP = frozenset({"full", "validating", "proposing"})
 
 

@@ -11,13 +11,16 @@ from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from engine_proc.xrpl_answers import Answer, ask, pages, transactions_of
+from engine_proc.xrpl_changes import read_transaction, side_of
 from engine_proc.xrpl_market import (
     DROPS_PER_XRP,
     UINT32_MAX,
+    XRP,
     Asset,
     LedgerUnreadable,
     Pair,
     RawLedger,
+    price_of,
     read_amount,
     read_int,
     read_number,
@@ -28,7 +31,6 @@ from shared.records import Side
 BOOK_OFFERS_MAX = 100  # the most a server gives a stranger, and there is no next page (XRPL.md A2)
 PAGE_MAX = 400  # the same of the account commands, which do have one (XRPL.md A9)
 NO_TRANSFER_FEE = 1_000_000_000
-XRP = Asset("XRP", None)
 
 # Flags of AccountRoot, and of RippleState: there the first of each two is what the low account has set.
 GLOBAL_FREEZE, REQUIRE_AUTH = 0x00400000, 0x00040000
@@ -221,17 +223,18 @@ def _read_line(answer: Answer, account: str, issued: Asset) -> TrustLine:
 _SPELLINGS = {"seq": "Sequence", "taker_gets": "TakerGets", "taker_pays": "TakerPays", "expiration": "Expiration"}
 
 
+def as_entry(listed: dict[str, Any]) -> dict[str, Any]:
+    """One entry of `account_offers`, spelled as the ledger spells its own."""
+    return {_SPELLINGS.get(field, field): value for field, value in listed.items()}
+
+
 def _read_offer(raw: dict[str, Any], pair: Pair, where: str) -> ListedOffer | None:
     """One entry of `account_offers`; None if it is of another pair."""
-    fields = {_SPELLINGS.get(field, field): value for field, value in raw.items()}
-    gets, pays = fields.get("TakerGets"), fields.get("TakerPays")
-    if pair.base.is_of(gets) and pair.quote.is_of(pays):
-        side: Side = "ask"
-        base_field, quote_field = "TakerGets", "TakerPays"
-    elif pair.quote.is_of(gets) and pair.base.is_of(pays):
-        side, base_field, quote_field = "bid", "TakerPays", "TakerGets"
-    else:
+    fields = as_entry(raw)
+    side = side_of(fields, pair)
+    if side is None:
         return None
+    base_field, quote_field = ("TakerGets", "TakerPays") if side == "ask" else ("TakerPays", "TakerGets")
     base = read_amount(fields, base_field, pair.base, where) / pair.base.raw_per_unit
     if "quality" in fields:  # the rate it was placed at; the amounts of a small rest no longer tell it (XRPL.md A6)
         rate = read_number(fields["quality"], issued_of(pair), where, "quality")
@@ -241,13 +244,12 @@ def _read_offer(raw: dict[str, Any], pair: Pair, where: str) -> ListedOffer | No
         raw_base = base * pair.base.raw_per_unit
         numerator, denominator = (quote, raw_base) if side == "ask" else (raw_base, quote)
         rate = numerator / denominator if denominator else Decimal(0)
-        field, found = "TakerGets, TakerPays", (gets, pays)
+        field, found = "TakerGets, TakerPays", (fields["TakerGets"], fields["TakerPays"])
     if rate == 0:
         raise LedgerUnreadable(where, field, "a rate above zero", found)
-    price = (rate if side == "ask" else 1 / rate) * pair.base.raw_per_unit / pair.quote.raw_per_unit
     sequence = read_int(fields, "Sequence", UINT32_MAX, where)
     expiration = read_int(fields, "Expiration", UINT32_MAX, where) if "Expiration" in fields else None
-    return ListedOffer(sequence, side, _PRICE.plus(price), base, expiration)
+    return ListedOffer(sequence, side, _PRICE.plus(price_of(rate, side, pair)), base, expiration)
 
 
 def read_tickets(link: Link, account: str, ledger_index: int) -> tuple[int, ...]:
@@ -309,14 +311,10 @@ def _place_of(entry: dict[str, Any], where: str) -> tuple[str, tuple[int, int]]:
     """Hash, and ledger and index that order an entry of `account_tx`."""
     if entry.get("validated") is not True:
         raise HistoryMissing(f"{where}: the server does not vouch for it")
-    meta = Answer(where, entry).object("meta")
-    inner = entry.get("tx", entry.get("tx_json"))  # API version 1 keeps hash and ledger_index there
-    fields = inner | entry if isinstance(inner, dict) else entry
-    transaction_hash = fields.get("hash")
-    if not isinstance(transaction_hash, str):
-        raise LedgerUnreadable(where, "hash", "64 hex digits", transaction_hash)
-    ledger_index = read_int(fields, "ledger_index", UINT32_MAX, where)
-    return transaction_hash, (ledger_index, read_int(meta, "TransactionIndex", UINT32_MAX, where))
+    transaction = read_transaction(entry, where)
+    if transaction.ledger_index is None:
+        raise LedgerUnreadable(where, "ledger_index", "an integer", None)
+    return transaction.hash, (transaction.ledger_index, transaction.position)
 
 
 # ------------------------------------------------------------------------------------------------------ a server

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 from typing import NamedTuple
 
-from engine_proc.xrpl_market import DROPS_PER_XRP, Pair
+from engine_proc.xrpl_market import Pair, xrp_of
 from engine_proc.xrpl_ports import ClosedLedger, Link, NodeRefused
 from engine_proc.xrpl_reads import (
     NO_TRANSFER_FEE,
@@ -78,7 +78,7 @@ def bar(standing: Standing) -> str | None:
 def reserve_base(standing: Standing, fee_drops: int) -> Decimal:
     """Base that is not for sale: the account's reserve with one more offer of ours, and a fee of that size."""
     ledger, objects = standing.ledger, standing.account.owner_count + 1
-    return Decimal(ledger.reserve_base_drops + ledger.reserve_inc_drops * objects + fee_drops) / DROPS_PER_XRP
+    return xrp_of(ledger.reserve_base_drops + ledger.reserve_inc_drops * objects + fee_drops)
 
 
 def fee_needed_drops(fee: NetworkFee) -> int:
